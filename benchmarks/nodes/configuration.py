@@ -98,6 +98,18 @@ _DATASOURCES_XML = """\
 </datasources-configuration>
 """
 
+_USER_MGT_XML = """\
+<UserManager>
+  <Realm>
+    <Configuration>
+      <AdminUser><UserName>{name}</UserName><Password>{password}</Password></AdminUser>
+    </Configuration>
+  </Realm>
+</UserManager>
+"""
+
+ADMINISTRATOR, ADMINISTRATOR_PASSWORD = "tester", "of the network"
+
 MEMBER_PORT = 4000
 
 
@@ -136,6 +148,8 @@ class Membership:
     """minimumClusterSize; 0 where partitions are not detected."""
     member_port: int = MEMBER_PORT
     """Where the node with offset 0 meets its peers."""
+    host: str = HOST
+    """The address at which other nodes reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,8 @@ class NodeConfiguration:
     console_port: int = 0
     """Where it serves the console with TLS, and without it beside the API; 0 for nowhere."""
     membership: Membership | None = None
+    host: str = HOST
+    """The address at which it listens for clients; beyond its own machine its administrator has a password."""
 
     @property
     def port(self) -> int:
@@ -187,7 +203,7 @@ class NodeConfiguration:
         member = self.membership
         files = {
             "broker.xml": _BROKER_XML.format(
-                host=HOST,
+                host=self.host,
                 port=self.base_port,
                 coordination=self._coordination(),
                 has_http=str(self.http_port > 0).lower(),
@@ -201,6 +217,8 @@ class NodeConfiguration:
             ),
             "datasources/master-datasources.xml": _DATASOURCES_XML.format(url=escape(self.store_url)),
         }
+        if self.host != HOST:
+            files["user-mgt.xml"] = _USER_MGT_XML.format(name=ADMINISTRATOR, password=ADMINISTRATOR_PASSWORD)
         if member is not None:
             files["carbon.xml"] = _CARBON_XML.format(offset=member.number)
             files["axis2.xml"] = _AXIS2_XML.format(
@@ -218,7 +236,7 @@ class NodeConfiguration:
         if member is None:
             return _STANDALONE.format(node_id=self.given_id) if self.given_id else ""
         return _CLUSTERED.format(
-            host=HOST,
+            host=member.host,
             node_id=self.given_id or "default",
             thrift_port=member.thrift_port,
             rhythm=member.rhythm,

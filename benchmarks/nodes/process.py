@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.log import NodeLog
-from benchmarks.nodes.ports import HOST
 
 READY = "Server startup complete"
 PROJECT = Path(__file__).parents[2]
@@ -34,8 +33,6 @@ class BrokerFailed(RuntimeError):
 
 class BrokerProcess:
     """One broker on one directory, over any number of process lives; `conf` and `data` are made in it."""
-
-    host = HOST
 
     def __init__(
         self,
@@ -57,7 +54,7 @@ class BrokerProcess:
         self.configuration = configuration or NodeConfiguration(f"jdbc:sqlite:{data}/mb.db")
         self.configuration.write(self.config)
         data.mkdir()
-        self.port = self.configuration.port
+        self.host, self.port = self.configuration.host, self.configuration.port
         self.output = NodeLog()
         self.is_suspended = False
         self._command = [*command, "--config", str(self.config)]

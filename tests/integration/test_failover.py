@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nodes.configuration import CALM, NodeConfiguration
-from benchmarks.nodes.process import BrokerProcess
+from benchmarks.nodes.ports import HOST
+from benchmarks.nodes.process import BROKER, BrokerProcess
 from tests.integration.test_kill import first_of_each
 from tests.support.clients import RULES
 from tests.support.cluster import ClusterOfProcesses
@@ -27,7 +28,8 @@ from tests.support.failovers import FailOvers, of_galera, of_pair
 from tests.support.galera import Galera
 from tests.support.history import check
 from tests.support.load import Load
-from tests.support.standbys import PostgreSQLPair
+from tests.support.network import Host
+from tests.support.standbys import MariaDBPair, Pair, PostgreSQLPair
 
 ROUNDS = int(os.environ.get("CORDILLERA_ROUNDS", "10"))
 SHORT = {"postgresql": "&socketTimeout=3&connectTimeout=1", "mariadb": "&socketTimeout=3000&connectTimeout=1000"}
@@ -38,25 +40,32 @@ ERROR_OF_TIMES = 0.3
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
+def made(kind: str) -> Pair | Galera:
+    if kind == "galera":
+        return Galera()
+    return MariaDBPair() if kind == "semi-synchronous" else PostgreSQLPair(is_synchronous=kind == "synchronous")
+
+
 @contextmanager
-def database(kind: str) -> Iterator[tuple[PostgreSQLPair | Galera, FailOvers]]:
+def database(kind: str) -> Iterator[tuple[Pair | Galera, FailOvers]]:
     try:
-        servers = Galera() if kind == "galera" else PostgreSQLPair(is_synchronous=kind == "synchronous")
+        servers = made(kind)
     except DatabaseMissing as error:
         pytest.skip(str(error))
     with servers:
         yield servers, of_galera(servers, 1) if isinstance(servers, Galera) else of_pair(servers, 1)
 
 
-def url_of(servers: PostgreSQLPair | Galera) -> str:
+def url_of(servers: Pair | Galera) -> str:
     return servers.jdbc_url(servers.database) + SHORT[servers.kind]
 
 
 def run_alone(
-    directory: Path, servers: PostgreSQLPair | Galera, fails: FailOvers, fault: str
+    directory: Path, servers: Pair | Galera, fails: FailOvers, fault: str, on: Host | None = None
 ) -> tuple[str, list[Event]]:
-    """Run the rounds on one broker; return its log and the history, with everything drained."""
-    broker = BrokerProcess(directory / "broker", NodeConfiguration(url_of(servers)))
+    """Run the rounds on one broker, here or on a host; return its log and the history, with everything drained."""
+    command, address = (BROKER, HOST) if on is None else (on.inside(BROKER), on.outside)
+    broker = BrokerProcess(directory / "broker", NodeConfiguration(url_of(servers), host=address), command=command)
     broker.start(STARTED_WITHIN)
     load = Load(broker.host, broker.port)
     try:
@@ -83,9 +92,12 @@ def judged(directory: Path, events: list[Event]) -> list[Fault]:
     [
         ("synchronous", "killed"),
         ("synchronous", "cut off"),
+        ("semi-synchronous", "killed"),
+        ("semi-synchronous", "cut off"),
         ("galera", "killed"),
         ("galera", "stands still"),
         ("galera", "not ready"),
+        ("galera", "lost with its data"),
     ],
 )
 def test_one_broker_loses_nothing_in_ten_fail_overs(
@@ -133,7 +145,16 @@ def told_spans(log: str) -> list[tuple[float, float]]:
     return [tuple(datetime.fromisoformat(line[name]).timestamp() for name in ("since", "until")) for line in lines]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("kind", "fault"), [("synchronous", "killed"), ("galera", "killed"), ("galera", "not ready")])
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("synchronous", "killed"),
+        ("semi-synchronous", "killed"),
+        ("galera", "killed"),
+        ("galera", "not ready"),
+        ("galera", "lost with its data"),
+    ],
+)
 def test_three_nodes_lose_nothing_in_ten_fail_overs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, fault: str
 ) -> None:

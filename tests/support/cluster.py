@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from benchmarks.nodes.configuration import CALM, MEMBER_PORT, Membership, NodeConfiguration, Rhythm
-from benchmarks.nodes.ports import quiet_port
+from benchmarks.nodes.ports import HOST, quiet_port
 from benchmarks.nodes.process import BROKER, BrokerProcess
 from tests.support.database_products import Kind
 from tests.support.hooks import hooked
+from tests.support.network import Host
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -74,9 +75,11 @@ class ClusterOfProcesses:
         has_console: bool = False,
         meets_as_peers: bool | None = None,
         minimum: int = 0,
+        hosts: Sequence[Host] = (),
     ) -> None:
         """`is_misled`: what a node calls at another one's address is the node itself, as on machines that all name
-        `localhost`. `secrets` are those of the nodes, in their order. `minimum` is minimumClusterSize.
+        `localhost`. `secrets` are those of the nodes, in their order. `minimum` is minimumClusterSize. Each node runs
+        on one of the `hosts`, if there are any.
         Where nothing is said the nodes meet in the database, or as `CORDILLERA_COORDINATION` says (`peers`).
         """
         self.server = server
@@ -92,6 +95,7 @@ class ClusterOfProcesses:
         self._is_misled = is_misled
         self.http_port, self.console_port = (quiet_port(size), quiet_port(size)) if has_console else (0, 0)
         self._secrets = secrets
+        self._hosts = hosts
         self._links: dict[tuple[int, int], list[Proxy]] = {}
         self._to_database: list[Proxy] = []
         self.nodes: list[BrokerProcess] = []
@@ -125,6 +129,9 @@ class ClusterOfProcesses:
             )
         elif self._is_misled:
             command = hooked({self._thrift_port + there: self._thrift_port + number for there in range(size)})
+        host = self._hosts[number] if self._hosts else None
+        if host is not None:
+            command = host.inside(command)
         configuration = NodeConfiguration(
             self.server.jdbc_url(self.database, port=port),
             self._base_port,
@@ -138,7 +145,9 @@ class ClusterOfProcesses:
                 peers=size if self._meets_as_peers else 0,
                 minimum=self._minimum,
                 member_port=self._member_port,
+                host=HOST if host is None else host.address,
             ),
+            host=HOST if host is None else host.outside,
         )
         environ = {"BROKER_CLUSTER_SECRET": self._secrets[number]} if self._secrets else None
         return BrokerProcess(self._directory / f"node{number}", configuration, command=command, environ=environ)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+import re
 import shutil
 import signal
 from collections.abc import Iterable
@@ -33,6 +34,8 @@ class Product(Protocol):
 
     def initialise(self, directory: Path) -> list[str]: ...
     def server(self, directory: Path, port: int) -> list[str]: ...
+    def listening(self, address: str) -> list[str]: ...  # further options: where it does, other hosts included
+    def admit(self, directory: Path, source: str) -> None: ...  # other hosts; a standby follows `source`
     def client(self, directory: Path, port: int, database: str) -> list[str]: ...
     def dump(self, directory: Path, port: int, database: str) -> list[str]: ...
     def socket(self, directory: Path, port: int) -> Path: ...
@@ -84,6 +87,12 @@ class MariaDB:
             "--skip-ssl",
         ]
 
+    def listening(self, address: str) -> list[str]:
+        return [f"--bind-address={address}"]
+
+    def admit(self, directory: Path, source: str) -> None:
+        """Do nothing: its users may come from everywhere."""
+
     def client(self, directory: Path, port: int, database: str) -> list[str]:
         return [self._client, *self._login(directory, port), "--batch", "--skip-column-names", database]
 
@@ -122,6 +131,34 @@ BEGIN NOT ATOMIC
 END //
 DROP DATABASE {database} //
 """
+
+
+class ReplicatedMariaDB(MariaDB):
+    """MariaDB as the primary or the replica of semi-synchronous replication: a primary waits as long as it takes."""
+
+    def __init__(self, number: int) -> None:
+        """Each server of a pair has another number."""
+        super().__init__()
+        self._number = number
+
+    def server(self, directory: Path, port: int) -> list[str]:
+        return [
+            *super().server(directory, port),
+            f"--server-id={self._number}",
+            "--log-bin=binlog",
+            "--binlog-format=ROW",
+            "--sync-binlog=1",
+            "--log-slave-updates=ON",
+            "--gtid-strict-mode=ON",
+            "--slave-parallel-threads=4",
+            "--rpl-semi-sync-slave-enabled=ON",
+            "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
+            "--rpl-semi-sync-master-timeout=3600000",
+        ]
+
+    def dump(self, directory: Path, port: int, database: str) -> list[str]:
+        """With the position in the primary's log that it is of."""
+        return [*super().dump(directory, port, database), "--master-data=1", "--gtid"]
 
 
 class PostgreSQL:
@@ -168,6 +205,20 @@ class PostgreSQL:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin / "postgres"), "-D", f"{directory}/data", *options]
+
+    def listening(self, address: str) -> list[str]:
+        return ["-c", f"listen_addresses={address}"]
+
+    def admit(self, directory: Path, source: str) -> None:
+        """Let other hosts in; a standby follows over the network, not through a file."""
+        access = directory / "data" / "pg_hba.conf"
+        if not source:
+            lines = ("host all all samenet scram-sha-256", "host replication postgres samenet trust")
+            access.write_text(access.read_text() + "\n".join(lines) + "\n")
+            return
+        settings = directory / "data" / "postgresql.auto.conf"
+        text = settings.read_text()
+        settings.write_text(re.sub(r"host=/\S+", f"host={source}", text))
 
     def client(self, directory: Path, port: int, database: str) -> list[str]:
         form = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--field-separator=\t"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.nodes.ports import quiet_port
 from tests.support.database_products import PASSWORD, USER, DatabaseMissing, Kind, MariaDB, PostgreSQL, Product
+from tests.support.network import Host
 from tests.support.server_process import ServerFailed, ServerProcess, as_user
 
 __all__ = ["PASSWORD", "USER", "DatabaseMissing", "DatabaseServer", "MariaDB", "PostgreSQL", "ServerFailed"]
@@ -37,28 +38,39 @@ class DatabaseServer:
     The user `broker` has all rights on the databases made here and none on the server, so that read-only binds it.
     """
 
-    host = "127.0.0.1"
-
     def __init__(
-        self, product: Product, parent: Path | None = None, *, standby_of: DatabaseServer | None = None
+        self,
+        product: Product,
+        parent: Path | None = None,
+        *,
+        standby_of: DatabaseServer | None = None,
+        on: Host | None = None,
+        port: int = 0,
     ) -> None:
         """Its directory is made in `parent`, in memory without one: kills lose nothing there, and a sync costs nothing.
-        A standby has the data of the server that it follows.
+        A standby has the data of the server that it follows. A server `on` a host is there, and its files are here.
+        Without a `port` it gets any that is free.
 
         The server syncs all the same, as in production; what a lost power costs is for tests that record the calls.
         """
         self._product = product
         self.kind: Kind = product.kind
-        self.port = quiet_port()
+        self.host = "127.0.0.1" if on is None else on.address
+        self.port = port or quiet_port()
+        self.on = on
         self._made = 0
         self._directory = Path(tempfile.mkdtemp(prefix=f"cordillera-{product.kind}-", dir=parent or in_memory()))
         self._log = self._directory / "server.log"
         if product.runs_as is not None:
             shutil.chown(self._directory, product.runs_as)
-        command = product.server(self._directory, self.port)
-        self._process = ServerProcess(command, self._directory, user=product.runs_as)
+        command, user = product.server(self._directory, self.port), product.runs_as
+        if on is not None:
+            command, user = on.inside([*command, *product.listening(self.host)], user), None
+        self._process = ServerProcess(command, self._directory, user=user)
         try:
             run(self._made_of(standby_of), cwd=self._directory, user=product.runs_as)
+            if on is not None:
+                product.admit(self._directory, "" if standby_of is None else standby_of.host)
             self.start()
             if standby_of is None:
                 self.sql(product.add_user())

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from typing import Self
 from benchmarks.nodes.ports import quiet_port
 from tests.support.database_products import Kind
 from tests.support.databases import PASSWORD, USER, DatabaseMissing, MariaDB, ServerFailed, in_memory, run
+from tests.support.network import Host
 from tests.support.server_process import ServerProcess, wait_until
 
 PROVIDERS = (Path("/usr/lib/galera/libgalera_smm.so"), Path("/usr/lib64/galera-4/libgalera_smm.so"))
@@ -35,47 +37,56 @@ def provider() -> Path:
 class GaleraServer:
     """One server of the cluster, over any number of lives."""
 
-    def __init__(self, cluster: Galera, number: int) -> None:
+    def __init__(self, cluster: Galera, number: int, host: Host | None = None) -> None:
         self._cluster = cluster
+        self.on = host
+        self.address = "127.0.0.1" if host is None else host.address
         self._product = cluster.product
         self.directory = cluster.directory / f"server{number}"
         self.port = quiet_port()
         self.group_port = quiet_port(3)
         self._process: ServerProcess | None = None
+        self._is_empty = False
 
     def start(self, *, is_first: bool = False) -> None:
         """Start it and return when it is in the cluster and in step."""
         address = "gcomm://" if is_first else self._cluster.address
-        options = [*self._options(), f"--wsrep-cluster-address={address}", f"--wsrep-start-position={self._position()}"]
-        command = [*self._product.server(self.directory, self.port), *options]
+        options = [*self._options(), f"--wsrep-cluster-address={address}"]
+        if not self._is_empty:
+            options.append(f"--wsrep-start-position={self._position()}")
+        self._is_empty = False
+        command, user = [*self._product.server(self.directory, self.port), *options], self._product.runs_as
         if self._process is not None:
             self._process.close()
         place = self.directory / "life"  # which goes with it
         place.mkdir()
-        shutil.chown(place, self._product.runs_as)
-        self._process = ServerProcess(command, place, user=self._product.runs_as)
+        shutil.chown(place, user)
+        if self.on is not None:
+            command, user = self.on.inside(command, user), None
+        self._process = ServerProcess(command, place, user=user)
         self._process.spawn(self.directory / "server.log")
         self.wait_until_ready()
 
     def _options(self) -> list[str]:
-        here = f"127.0.0.1:{self.group_port}"
-        provider_options = (
+        here = f"{self.address}:{self.group_port}"
+        provider_options = (  # shorter than shipped, and long enough for a machine that is busy
             f"gmcast.listen_addr=tcp://{here}",
-            f"ist.recv_addr=127.0.0.1:{self.group_port + 1}",
+            f"ist.recv_addr={self.address}:{self.group_port + 1}",
             "gcache.size=128M",
             "evs.inactive_check_period=PT0.2S",
             "evs.keepalive_period=PT0.3S",
-            "evs.suspect_timeout=PT1.5S",
-            "evs.inactive_timeout=PT3S",
-            "evs.install_timeout=PT3S",
+            "evs.suspect_timeout=PT3S",
+            "evs.inactive_timeout=PT6S",
+            "evs.install_timeout=PT6S",
         )
         return [
+            f"--bind-address={self.address}",
             "--wsrep-on=ON",
             f"--wsrep-provider={provider()}",
             f"--wsrep-provider-options={';'.join(provider_options)}",
             f"--wsrep-node-address={here}",
             "--wsrep-sst-method=rsync",
-            f"--wsrep-sst-receive-address=127.0.0.1:{self.group_port + 2}",
+            f"--wsrep-sst-receive-address={self.address}:{self.group_port + 2}",
             "--binlog-format=ROW",
             "--innodb-autoinc-lock-mode=2",
         ]
@@ -136,6 +147,13 @@ class GaleraServer:
         assert self._process is not None
         self._process.resume()
 
+    def lose_data(self) -> None:
+        """Leave a server that has ended with nothing: when it is started it gets everything from another one."""
+        shutil.rmtree(self.directory / "data")
+        (self.directory / "data").mkdir()
+        shutil.chown(self.directory / "data", self._product.runs_as)
+        self._is_empty = True
+
     def isolate(self, *, is_isolated: bool) -> None:
         """Cut it off from the other servers, and not from its clients; or undo that."""
         self.sql(f"SET GLOBAL wsrep_provider_options = 'gmcast.isolate={int(is_isolated)}'")
@@ -150,12 +168,13 @@ class Galera:
 
     kind: Kind = "mariadb"
 
-    def __init__(self, size: int = 3) -> None:
+    def __init__(self, size: int = 3, hosts: Sequence[Host] = ()) -> None:
+        """Each server runs on one of the hosts, if there are any."""
         provider()
         self.product = MariaDB()
         self.directory = Path(tempfile.mkdtemp(prefix="cordillera-galera-", dir=in_memory()))
         shutil.chown(self.directory, self.product.runs_as)
-        self.servers = [GaleraServer(self, number) for number in range(size)]
+        self.servers = [GaleraServer(self, number, hosts[number] if hosts else None) for number in range(size)]
         self.database = "broker"
         try:
             self._make()
@@ -165,7 +184,7 @@ class Galera:
 
     @property
     def address(self) -> str:
-        return "gcomm://" + ",".join(f"127.0.0.1:{server.group_port}" for server in self.servers)
+        return "gcomm://" + ",".join(f"{server.address}:{server.group_port}" for server in self.servers)
 
     def _make(self) -> None:
         """Initialise the first server and copy it: a server that is in step needs no transfer when it joins."""
@@ -197,7 +216,7 @@ class Galera:
     def url(self, *numbers: int) -> str:
         """Return the address of the database on these servers, or on all, in this order."""
         servers = [self.servers[number] for number in numbers] or self.servers
-        hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        hosts = ",".join(f"{server.address}:{server.port}" for server in servers)
         return f"jdbc:mariadb://{hosts}/{self.database}?user={USER}&password={PASSWORD}"
 
     @property

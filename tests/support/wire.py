@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 from pamqp import body, commands, frame, header
 from pamqp.base import Frame
 
+from benchmarks.nodes.configuration import ADMINISTRATOR, ADMINISTRATOR_PASSWORD
+from benchmarks.nodes.ports import HOST
+
 FRAME_HEADER = struct.Struct(">BHI")
 FRAME_END = b"\xce"
 CHANNEL = 1
@@ -33,11 +36,12 @@ class Content:
 
 
 class Wire:
-    """One connection with channel 1 open."""
+    """One connection with channel 1 open: as guest, or as the administrator of a node on another machine."""
 
     def __init__(self, host: str, port: int, *, timeout: float = 20.0) -> None:
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._login = "guest\0guest" if host == HOST else f"{ADMINISTRATOR}\0{ADMINISTRATOR_PASSWORD}"
         self._received = bytearray()
         self._early: list[Frame | Content] = []
         self._announced: Frame | None = None
@@ -53,7 +57,7 @@ class Wire:
     def _open(self) -> None:
         self._socket.sendall(header.ProtocolHeader().marshal())
         self._answer(commands.Connection.Start)
-        start_ok = commands.Connection.StartOk({"product": "load"}, "PLAIN", "\0guest\0guest", "en_US")
+        start_ok = commands.Connection.StartOk({"product": "load"}, "PLAIN", f"\0{self._login}", "en_US")
         tune = self.call(start_ok, commands.Connection.Tune, channel=0)
         self.send(commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0), channel=0)
         self.call(commands.Connection.Open("/"), commands.Connection.OpenOk, channel=0)
