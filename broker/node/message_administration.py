@@ -131,7 +131,14 @@ class MessageAdministration:
     def redrives(self) -> Redrives:
         """How an administrator moves messages back to where they died."""
         parts = self._parts
-        return Redrives(parts.vhosts, self.dead_letter_channels, parts.ids, pause=asyncio.sleep, spawn=parts.spawn)
+        return Redrives(
+            parts.vhosts,
+            self.dead_letter_channels,
+            parts.ids,
+            now_ms=parts.clock.wall_ms,
+            pause=asyncio.sleep,
+            spawn=parts.spawn,
+        )
 
     @cached_property
     def subscription_list(self) -> SubscriptionList:

@@ -101,7 +101,7 @@ class PriorityLevel(Queue):
 class PriorityQueue(Queue):
     """The levels of a queue with priorities, as clients see them: as one queue."""
 
-    __slots__ = ("_current", "_descending", "_levels", "_priorities")
+    __slots__ = ("_current", "_descending", "_levels", "_parts", "_priorities")
 
     def __init__(
         self,
@@ -121,13 +121,12 @@ class PriorityQueue(Queue):
             vhost, name, queue_id, owner=owner, arguments=arguments, limits=limits, settings=settings, **parts
         )
         parts |= {"owner": owner, "arguments": arguments}
-        self._levels = tuple(
-            PriorityLevel(self, self.turns, level, parts) for level in range(self.settings.max_priority + 1)
-        )
+        self._parts = parts
+        self._priorities: dict[bytes, int] = {}
+        self._levels = self._all_levels()
         self._descending = self._levels[::-1]
         self._current = self._levels[0]
         """The level that messages were taken from last."""
-        self._priorities: dict[bytes, int] = {}
 
     # Its levels
 
@@ -135,8 +134,17 @@ class PriorityQueue(Queue):
     def levels(self) -> Sequence[Queue]:
         return self._levels
 
+    def _all_levels(self) -> tuple[PriorityLevel, ...]:
+        """Return as many levels as there are priorities, or more: none goes, it may have messages."""
+        further = range(len(self._levels), self.settings.max_priority + 1)
+        return self._levels + tuple(PriorityLevel(self, self.turns, level, self._parts) for level in further)
+
     def set(self, settings: QueueSettings) -> None:
         super().set(settings)
+        if settings.max_priority >= len(self._levels):
+            self._levels = self._all_levels()
+            self._descending = self._levels[::-1]
+            self._priorities.clear()
         for level in self._levels:
             level.set_as_level(settings)
 

@@ -165,6 +165,8 @@ class Queue:
         """This is what the queue is set to do from now on, to what is in it too. The caller dispatches it then."""
         is_leased = self._settings.expires is not None
         self._settings = settings
+        if self.whole is self:
+            self.turns.set(settings)
         self._take_on(settings)
         if not is_leased:
             self.use()

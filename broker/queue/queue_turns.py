@@ -23,18 +23,41 @@ from broker.selector.selector import Selector
 class QueueTurns:
     """The consumers of one queue on this node. The levels of a queue with priorities have the same ones."""
 
-    __slots__ = ("_metered", "_yielding", "dispatcher", "selection")
+    __slots__ = ("_decider", "_metered", "_settings", "_yielding", "dispatcher", "selection")
 
     def __init__(self, settings: QueueSettings) -> None:
-        if settings.single_active_consumer:
-            self.dispatcher: Dispatching = SingleActive(is_preemptive=settings.is_active_preempted)
-            """Who decides. Hot: a dispatch asks it without a detour."""
-        else:
-            self.dispatcher = Dispatcher()
+        self.dispatcher: Dispatching = _decider(settings)
+        """Who decides. Hot: a dispatch asks it without a detour."""
+        self._decider = self.dispatcher
+        """The innermost one, around which the others lie."""
+        self._settings = settings
         self.selection: Selecting | None = None
         """The same consumers, when there is one that selects messages."""
         self._yielding: Yielding | None = None
         self._metered: Metered | GroupTurns | None = None
+
+    def set(self, settings: QueueSettings) -> None:
+        """This is what the queue is set to do from now on: all consumers stay, whether one of them or each may have
+        messages. What they hold they keep.
+        """
+        if _rule(settings) == _rule(self._settings):
+            return
+        self._settings = settings
+        if settings.single_active_consumer:
+            self.unrank()
+        before, after = self._decider, _decider(settings)
+        for consumer in before.consumers:
+            after.add(consumer)
+        after.is_active, after.was_used = before.is_active, before.was_used
+        self._decider = after
+        if self.dispatcher is before:
+            self.dispatcher = after
+        if self._metered is not None and self._metered.turns is before:
+            self._metered.turns = after
+        if self._yielding is not None:
+            self._yielding.lie_around(after)
+        if self.selection is not None and self.selection.plain is before:
+            self.selection.plain = after
 
     # Who is there
 
@@ -105,8 +128,8 @@ class QueueTurns:
     @property
     def active(self) -> QueueConsumer | None:
         """The single active consumer, if the queue has one and it is on this node."""
-        dispatcher = self.dispatcher if self._metered is None else self._metered.turns
-        return dispatcher.active if isinstance(dispatcher, SingleActive) else None
+        decider = self._decider
+        return decider.active if isinstance(decider, SingleActive) else None
 
     def set_active(self, is_active: bool) -> bool:
         """Set whether the single active consumer is on this node; return True when it is and was not before."""
@@ -155,7 +178,7 @@ class QueueTurns:
         """Consumers of this queue have different priorities, and some are on other nodes; return whether that is new
         and changes anything.
         """
-        if self.is_ranked or self.selection is not None or isinstance(self.dispatcher, SingleActive):
+        if self.is_ranked or self.selection is not None or isinstance(self._decider, SingleActive):
             return False
         if self._metered is not None:
             return False  # one node gives out the messages
@@ -179,3 +202,15 @@ class QueueTurns:
         caller dispatches then.
         """
         return self._yielding is not None and self._yielding.give_way(queue_id, priority)
+
+
+def _decider(settings: QueueSettings) -> Dispatching:
+    """Return who decides in a queue without consumers."""
+    if settings.single_active_consumer:
+        return SingleActive(is_preemptive=settings.is_active_preempted)
+    return Dispatcher()
+
+
+def _rule(settings: QueueSettings) -> tuple[bool, bool]:
+    """Return what of the settings says who decides."""
+    return settings.single_active_consumer, settings.single_active_consumer and settings.is_active_preempted

@@ -45,6 +45,10 @@ class Yielding:
                 has_woken = True
         return has_woken
 
+    def lie_around(self, turns: Dispatching) -> None:
+        """Others decide from now on among those that do not wait."""
+        self._turns = turns
+
     def end(self) -> Dispatching:
         """Nobody waits for consumers elsewhere any more: return who has all consumers from now on."""
         self._floor = None

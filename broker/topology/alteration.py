@@ -20,13 +20,12 @@ be as it is, or alter it.
 """
 
 _KEPT: Final[Mapping[str, Callable[[QueueSettings], Any]]] = {
-    "x-max-priority": lambda settings: settings.max_priority,
     "x-message-groups": lambda settings: settings.has_groups,
-    "x-single-active-consumer": lambda settings: settings.single_active_consumer,
     "x-durable-subscription": lambda settings: settings.is_subscription,
     "x-queue-type": lambda settings: settings.type is QueueType.STREAM,
 }
-"""The arguments that say how messages are kept, or who gets them, and what of the settings tells that."""
+"""The arguments that say how messages are kept, and what of the settings tells that."""
+_PRIORITIES: Final = "x-max-priority"
 
 
 def require_alterable(queue: Queue, arguments: FieldTable, what: str) -> None:
@@ -39,10 +38,25 @@ def require_alterable(queue: Queue, arguments: FieldTable, what: str) -> None:
     )
     queue_arguments.require_sizes(arguments, queue_type)
     before, after = QueueSettings.of(queue.arguments), QueueSettings.of(arguments)
+    if before.max_priority and after.max_priority < before.max_priority:
+        raise PreconditionFailed(
+            f"cannot alter arg '{_PRIORITIES}' of {what}: it can be raised above {before.max_priority}, not lowered,"
+            " because messages of these priorities may be there; declare another queue, and redrive"
+        )
+    if after.max_priority and not before.max_priority:
+        raise PreconditionFailed(
+            f"cannot alter arg '{_PRIORITIES}' of {what}: a queue without priorities keeps its messages in another way;"
+            " declare another queue, and redrive"
+        )
+    if after.single_active_consumer and not before.single_active_consumer and queue.turns.selection is not None:
+        raise PreconditionFailed(
+            f"cannot alter arg 'x-single-active-consumer' of {what}: consumers select messages; let them end first"
+        )
     for name, value_in in _KEPT.items():
         if value_in(before) != value_in(after):
             raise PreconditionFailed(
-                f"cannot alter arg '{name}' of {what}: it says how messages are kept; declare another queue"
+                f"cannot alter arg '{name}' of {what}: it says how messages are kept; declare another queue,"
+                " and redrive"
             )
 
 

@@ -66,6 +66,11 @@ class Moved:
     is_cancelled: bool = False
     """Is nothing more to be moved?"""
 
+    def forget_kept(self) -> None:
+        """Those that have stayed are looked at once more."""
+        self.stay = 0
+        self.reasons.clear()
+
     def keep(self, message_id: int, reason: str) -> None:
         """A message stays."""
         self.stay += 1

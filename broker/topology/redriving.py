@@ -1,7 +1,7 @@
 """Moving messages of a queue back to where they died, or to another queue, as an operation that can be watched and
 taken back (docs/redriving.md).
 
-Each page moves in one transaction of the store. Messages are those that are ready on this node.
+Each page moves in one transaction of the store. What is ready on other nodes is brought to this one first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 from broker.codec.channel_death import died_in
 from broker.codec.properties import decode_properties
 from broker.errors import AdministrationError, AmqpError, BrokerError
-from broker.message import Message, MessageIdGenerator
+from broker.message import Message, MessageIdGenerator, first_id_at
 from broker.queue.queue import Queue
 from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
@@ -32,6 +32,10 @@ _KEPT: Final = 20
 """Operations that are remembered."""
 _STEPS_A_SECOND: Final = 10
 """How often a second an operation with a rate moves messages."""
+_SLOTS_AT_ONCE: Final = 16
+"""Slots of other nodes that are brought here before the queue is looked through again."""
+_VAIN_LOOKS: Final = 3
+"""How often that may bring nothing that moves: consumers elsewhere may want the same messages."""
 _DIED_IN: Final = "x-last-death-queue"
 
 
@@ -89,9 +93,12 @@ class Redrives:
         channels: DeadLetterChannels,
         ids: MessageIdGenerator,
         *,
+        now_ms: Callable[[], int],
         pause: Callable[[float], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
+        """`now_ms` is the time in the ids of messages, of all nodes."""
+        self._now_ms = now_ms
         self._vhosts = vhosts
         self._channels = channels
         self._ids = ids
@@ -110,7 +117,7 @@ class Redrives:
     async def count(self, wish: RedriveWish) -> int:
         """Return how many messages an operation would mean now, and move none."""
         source, selector = self._source(wish)
-        count, last = 0, self._ids.last
+        count, last = 0, self._newest
         for level in source.levels:
             end: int | None = 0
             while end is not None and count < wish.limit:
@@ -161,6 +168,11 @@ class Redrives:
         except AmqpError as error:
             raise AdministrationError(str(error)) from None
 
+    @property
+    def _newest(self) -> int:
+        """An id that is not below those of all messages that have come up to now, on whatever node."""
+        return max(self._ids.last, first_id_at(self._now_ms() + 1) - 1)
+
     async def _run(self, operation: Redrive, work: Callable[[], Awaitable[str]]) -> None:
         try:
             operation.state = await work()
@@ -169,7 +181,7 @@ class Redrives:
             _log.warning("a redrive has failed", operation=operation.number, reason=str(error))
 
     async def _move(self, operation: Redrive, source: Queue, selector: Selector | None) -> str:
-        wish, moved, last = operation.wish, operation.moved, self._ids.last
+        wish, moved, last = operation.wish, operation.moved, self._newest
         queues = self._vhosts[wish.vhost].queues
 
         def target_of(message: Message) -> tuple[Queue | None, str]:
@@ -181,17 +193,34 @@ class Redrives:
                 return None, f"it is in queue '{name}' already"
             return target, f"there is no queue '{name}'"
 
-        step = AT_ONCE if wish.rate is None else max(int(wish.rate / _STEPS_A_SECOND), 1)
-        for level in source.levels:
-            end: int | None = 0
-            while end is not None and (left := wish.limit - moved.count) > 0:
-                chosen = Chosen(matches=lambda each: _matches(selector, each), most=min(step, left))
-                letters, end = await self._channels.withdraw(level, chosen, end, last, target_of, moved, {})
-                await self._send(operation, letters)
-                moved.count += len(letters)
-                if wish.rate is not None and letters:
-                    await self._pause(len(letters) / wish.rate)
+        async def look_through() -> None:
+            step = AT_ONCE if wish.rate is None else max(int(wish.rate / _STEPS_A_SECOND), 1)
+            for level in source.levels:
+                end: int | None = 0
+                while end is not None and (left := wish.limit - moved.count) > 0:
+                    chosen = Chosen(matches=lambda each: _matches(selector, each), most=min(step, left))
+                    letters, end = await self._channels.withdraw(level, chosen, end, last, target_of, moved, {})
+                    await self._send(operation, letters)
+                    moved.count += len(letters)
+                    if wish.rate is not None and letters:
+                        await self._pause(len(letters) / wish.rate)
+
+        vain = 0
+        while vain < _VAIN_LOOKS and moved.count < wish.limit:
+            before = moved.count
+            moved.forget_kept()
+            await look_through()
+            vain = 0 if moved.count > before else vain + 1
+            if not await self._fetch(source):
+                break
         return "done"
+
+    async def _fetch(self, queue: Queue) -> bool:
+        """Bring some of what other nodes have of a queue here; return whether there was any."""
+        cluster, count = self._vhosts[queue.vhost].cluster, 0
+        while count < _SLOTS_AT_ONCE and await cluster.fetch(queue):
+            count += 1
+        return count > 0
 
     async def _send(self, operation: Redrive, letters: list[Letter]) -> None:
         if letters:
@@ -204,21 +233,29 @@ class Redrives:
 
     async def _restore(self, operation: Redrive, source: Queue) -> str:
         restored = operation.restored = Moved()
-        last = self._ids.last
+        last = self._newest
         for queue, ids in operation.places.items():
             for start in range(0, len(ids), AT_ONCE):
                 part = tuple(ids[start : start + AT_ONCE])
-                missing = dict.fromkeys(part)
-                letters, _ = await self._channels.withdraw(
-                    queue, Chosen(part), 0, last, lambda _: (source, ""), restored, missing
-                )
-                if letters:
-                    await self._channels.move(letters)
-                restored.count += len(letters)
-                for message_id in missing:
-                    restored.keep(message_id, "it is not there any more")
+                left = await self._restore_part(queue, part, source, last, restored)
+                if left and await self._fetch(queue):
+                    left = await self._restore_part(queue, tuple(left), source, last, restored)
+                for message_id, reason in left.items():
+                    restored.keep(message_id, reason)
         operation.places.clear()
         return "undone"
+
+    async def _restore_part(
+        self, queue: Queue, part: tuple[int, ...], source: Queue, last: int, restored: Moved
+    ) -> dict[int, str]:
+        """Put messages back that are ready here, in one transaction; return why the others stay, by their ids."""
+        kept = Moved()
+        letters, _ = await self._channels.withdraw(queue, Chosen(part), 0, last, lambda _: (source, ""), kept, {})
+        if letters:
+            await self._channels.move(letters)
+        restored.count += len(letters)
+        taken = {letter.message.id for letter in letters}
+        return {each: kept.reasons.get(each, "it is not there any more") for each in part if each not in taken}
 
 
 def _matches(selector: Selector | None, message: Message) -> bool:

@@ -55,6 +55,11 @@ LINES = {
 }
 """Lines that each example writes, among others."""
 OPERATED = {
+    "altering": [
+        "refused: a queue without priorities keeps its messages in another way; declare another queue, and redrive",
+        "3 of 5 are left: the oldest went to example.altering.over",
+        "one consumer of two got 3 messages",
+    ],
     "redriving": [
         "order 2 is in example.redriving.dead: rejected in example.redriving",
         "order 1 is in 0 queues: it was handled",

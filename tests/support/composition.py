@@ -415,6 +415,7 @@ class NodeParts:
             self.broker.vhosts,
             self.dead_letter_channels,
             self.ids,
+            now_ms=clock.wall_ms,
             pause=lambda seconds: turn(),
             spawn=tasks.create_task,
         )

@@ -127,7 +127,6 @@ def test_dead_letters_go_to_the_new_exchange(harness: Harness, peer: Client) -> 
     [
         ({"max_priority": 5}, "cannot alter arg 'x-max-priority' of queue 'q' in vhost '/'"),
         ({"message_groups": True}, "cannot alter arg 'x-message-groups'"),
-        ({"single_active_consumer": True}, "cannot alter arg 'x-single-active-consumer'"),
         ({"max_length": -1}, "invalid arg 'x-max-length' for queue 'q' in vhost '/': {value_negative,-1}"),
         ({"queue_type": "stream"}, "cannot alter arg 'x-queue-type'"),
         ({"queue_type": "nope"}, "unsupported queue type 'nope'"),

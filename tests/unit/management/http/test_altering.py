@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from broker.codec import methods as amqp
+from broker.codec.field_table import FieldTable
+from broker.codec.properties import BasicProperties
+from tests.support.harness import Client
 from tests.support.http_api import HttpNode
 
 
@@ -25,8 +31,8 @@ def test_what_cannot_be_is_refused_with_the_reason(node: HttpNode) -> None:
     status, _, reason = node.refusal("POST", "/broker/queues/%2F/q/alter", {"arguments": {"x-max-priority": 5}})
     assert (status, reason) == (
         400,
-        "cannot alter arg 'x-max-priority' of queue 'q' in vhost '/': it says how messages are kept;"
-        " declare another queue",
+        "cannot alter arg 'x-max-priority' of queue 'q' in vhost '/': a queue without priorities keeps its messages in"
+        " another way; declare another queue, and redrive",
     )
     assert node.refusal("POST", "/broker/queues/%2F/nope/alter", {"arguments": {}})[0] == 404
 
@@ -39,3 +45,76 @@ def test_a_virtual_host_says_what_becomes_of_other_declarations(node: HttpNode) 
     assert node.status("PUT", "/vhosts/%2F", {"redeclaration": "strict"}) == 204
     assert node.get("/vhosts/%2F")["redeclaration"] == "strict"
     assert node.refusal("PUT", "/vhosts/%2F", {"redeclaration": "nope"})[0] == 400
+
+
+def alter(node: HttpNode, vhost: str = "%2F", **arguments: object) -> tuple[int, object]:
+    changes = {f"x-{name.replace('_', '-')}": arguments[name] for name in arguments}
+    status, _, reason = node.refusal("POST", f"/broker/queues/{vhost}/q/alter", {"arguments": changes})
+    return status, reason
+
+
+def bodies(node: HttpNode, count: int) -> list[str]:
+    asked = {"count": count, "ackmode": "ack_requeue_false", "encoding": "auto"}
+    answer = node.ask("POST", "/api/queues/%2F/q/get", asked)
+    return [each["payload"] for each in json.loads(answer.body)]
+
+
+def publish(node: HttpNode, *priorities: int) -> None:
+    client = node.harness.peer()
+    for priority in priorities:
+        client.publish("q", b"%d" % priority, properties=BasicProperties(priority=priority, delivery_mode=2))
+    node.harness.commit()
+
+
+def test_more_priorities_are_told_apart_and_what_is_there_stays(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-max-priority": 2}})
+    publish(node, 9, 1)
+
+    assert alter(node, max_priority=9)[0] == 200
+    publish(node, 3, 8, 2)
+
+    assert bodies(node, 9) == ["8", "3", "9", "2", "1"]
+
+
+def test_priorities_are_not_lowered(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-max-priority": 5}})
+    for lower in (4, None):
+        status, reason = alter(node, max_priority=lower)
+        assert (status, str(reason).partition("': it ")[2][:36]) == (400, "can be raised above 5, not lowered, b"[:36])
+
+
+def consuming(node: HttpNode, tag: str) -> Client:
+    client = node.harness.peer()
+    client.send(1, amqp.BasicQos(0, 1))
+    client.send(1, amqp.BasicConsume(queue="q", consumer_tag=tag))
+    client.received()
+    return client
+
+
+def test_a_queue_gets_a_single_active_consumer_and_loses_it(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    first, second = consuming(node, "a"), consuming(node, "b")
+    publish(node, 1, 2, 3, 4)
+    assert (first.bodies(), second.bodies()) == ([b"1"], [b"2"])
+
+    assert alter(node, single_active_consumer=True)[0] == 200
+    second.send(1, amqp.BasicAck(0, multiple=True))
+    assert second.bodies() == []
+    first.send(1, amqp.BasicAck(0, multiple=True))
+    assert first.bodies() == [b"3"]
+
+    assert alter(node, single_active_consumer=None)[0] == 200
+    assert second.bodies() == [b"4"]
+
+
+def test_a_queue_whose_consumers_select_messages_gets_no_single_one(node: HttpNode) -> None:
+    client = node.harness.peer(capabilities=(), vhost="carbon")
+    client.call(1, amqp.QueueDeclare(queue="q", durable=True))
+    arguments = FieldTable.of({"x-filter-jms-selector": "a = 1"})
+    client.send(1, amqp.BasicConsume(queue="q", arguments=arguments))
+
+    assert alter(node, "carbon", single_active_consumer=True) == (
+        400,
+        "cannot alter arg 'x-single-active-consumer' of queue 'q' in vhost 'carbon': consumers select messages;"
+        " let them end first",
+    )
