@@ -55,7 +55,7 @@ def test_a_node_that_stops_hands_its_backlog_over_and_nothing_is_redelivered(
 def test_a_node_that_is_drained_hands_its_backlog_over_and_takes_clients_again(
     new_cluster: NewCluster, mariadb: DatabaseServer, channel_of: ChannelOf, name: str
 ) -> None:
-    cluster = new_cluster(mariadb, 2)
+    cluster = new_cluster(mariadb, 2, has_console=True)
     cluster.start()
     drained, other = cluster.nodes
     publisher = channel_of(drained)
