@@ -16,7 +16,7 @@ from broker.management.http.access import Needs, vhost_of
 from broker.management.http.acting import act, client_of, table_of
 from broker.management.http.call import NO_CONTENT, BadRequest, Call, HttpAnswer, HttpRefusal, as_json, empty
 from broker.management.http.exchanges import named
-from broker.management.http.forms import required, whole_number
+from broker.management.http.forms import boolean, required, whole_number
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
 from broker.management.http.routing import ApiRoute
@@ -110,6 +110,8 @@ def _properties(given: Mapping[str, Any]) -> BasicProperties:
 async def get_messages(node: ManagedNode, call: Call) -> Any:
     vhost_of(node, call)
     given = await call.json_object()
+    if "requeue" in given and "ackmode" not in given:  # as before RabbitMQ 3.7; Nameko and pyrabbit say it
+        given = {**given, "ackmode": "ack_requeue_true" if boolean(given["requeue"]) else "ack_requeue_false"}
     mode, asked, encoding = (required(given, name) for name in ("ackmode", "count", "encoding"))
     count = whole_number(asked, "count")
     if mode not in _ACK_MODES:

@@ -309,6 +309,17 @@ def test_what_cannot_be_got_is_refused(node: HttpNode, more: dict[str, Any], exp
     )
 
 
+@pytest.mark.parametrize(("requeue", "left"), [(True, 1), ("true", 1), (False, 0)])
+def test_old_clients_say_whether_messages_come_back(node: HttpNode, requeue: object, left: int) -> None:
+    node.status("PUT", "/queues/%2F/q", {})
+    publish(node)
+    body = {"count": 1, "requeue": requeue, "encoding": "auto"}
+    [got] = json.loads(node.ask("POST", "/api/queues/%2F/q/get", body).body)
+    assert got["payload"] == "hello"
+    assert node.get("/queues/%2F/q")["messages"] == left
+    assert node.status("POST", "/queues/%2F/q/get", {**body, "requeue": "perhaps"}) == 400
+
+
 def test_an_alarm_refuses_a_publish_instead_of_letting_it_wait(node: HttpNode) -> None:
     node.around.reason = "low on memory"
     body = {"properties": {}, "routing_key": "q", "payload": "hello", "payload_encoding": "string"}
