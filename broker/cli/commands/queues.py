@@ -75,7 +75,7 @@ def show_queue(session: CommandSession, name: str) -> None:
     of_vhost=True,
 )
 @click.argument("name")
-@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum")), help="its x-queue-type")
+@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum", "stream")), help="its x-queue-type")
 @click.option("--transient", is_flag=True, help="it does not outlive the node")
 @click.option("--durable", is_flag=True, help="it outlives the node: that is so anyhow")
 @click.option("--auto-delete", is_flag=True, help="it is deleted with its last consumer")
@@ -151,7 +151,7 @@ def purge_queue(session: CommandSession, name: str) -> None:
     of_vhost=True,
 )
 @click.argument("name")
-@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum")), help="its x-queue-type")
+@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum", "stream")), help="its x-queue-type")
 @click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE", help="an argument that it gets")
 @click.option("--remove", multiple=True, metavar="NAME", help="an argument that is taken away")
 def alter_queue(

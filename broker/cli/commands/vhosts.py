@@ -29,7 +29,9 @@ def list_vhosts(session: CommandSession, columns: tuple[str, ...]) -> None:
 @click.argument("name")
 @click.option("--description", help="a text")
 @click.option("--tags", help="words with commas between them")
-@click.option("--default-queue-type", type=click.Choice(("classic", "quorum")), help="of queues that say none")
+@click.option(
+    "--default-queue-type", type=click.Choice(("classic", "quorum", "stream")), help="of queues that say none"
+)
 def add_vhost(
     session: CommandSession, name: str, description: str | None, tags: str | None, default_queue_type: str | None
 ) -> None:
