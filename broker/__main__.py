@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _administer(given[1:])
     if given[:1] == ["migrate"]:
         return _migrate(given[1:])
+    if given[:1] == ["database"]:
+        return _about_database(given[1:])
+    if given[:1] == ["convert"]:
+        return _convert(given[1:])
     options = _parser().parse_args(given)
     try:
         return _run_command(options)
@@ -71,6 +75,18 @@ def _administer(arguments: Sequence[str]) -> int:
 
 def _migrate(arguments: Sequence[str]) -> int:
     from broker.node.migrate_command import parser, run
+
+    return _with_config(parser().parse_args(arguments), run)
+
+
+def _about_database(arguments: Sequence[str]) -> int:
+    from broker.node.database_command import parser, run
+
+    return _with_config(parser().parse_args(arguments), run)
+
+
+def _convert(arguments: Sequence[str]) -> int:
+    from broker.node.convert_command import parser, run
 
     return _with_config(parser().parse_args(arguments), run)
 

@@ -114,6 +114,13 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     return Loaded(config, [*warnings, *map(one_line, vault.warnings)], [*files, *vault.files])
 
 
+def files_of(path: Path) -> list[tuple[ConfigFile, Path]]:
+    """Return the files of the configuration at `path`, as `load` takes it, that are there; `broker.xml` first."""
+    main = _main_file(path) if path.is_dir() else path
+    found = ((file, _find(file, main, main.parent)) for file in FILES)
+    return [(file, place) for file, place in found if place is not None]
+
+
 def _main_file(folder: Path) -> Path:
     """Return `broker.xml` of a folder: in it, or where WSO2's server has its configuration below its home."""
     places = (folder, folder / "conf", folder / "repository" / "conf")

@@ -1,4 +1,4 @@
-"""A database that was dumped with its own tool and restored elsewhere: a broker goes on there with every message."""
+"""A database that was backed up by its own tool (`brokerctl db backup`) and restored elsewhere: a broker goes on there with every message."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.process import BrokerProcess
+from broker.cli.program import run as brokerctl
 from tests.integration.channels import OpenChannel, channel_of
 from tests.integration.test_paging import SMALL_MEMORY, drain, publish, waiting
 from tests.support.databases import DatabaseServer
@@ -64,7 +65,9 @@ def test_a_broker_goes_on_with_every_message_of_a_restored_dump(
     held = [holder.basic_get(name)[2] for name in NAMES]
     wait_until_spilled(database_server, database)
 
-    dump = database_server.dump(database)
+    backup = tmp_path / "backup.sql"
+    assert brokerctl(["db", "backup", str(old.config), str(backup)], {}) == 0
+    dump = backup.read_text("utf-8")
     old.kill9()
     restored = database_server.create_database()
     database_server.sql(dump, restored)

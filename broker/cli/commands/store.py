@@ -39,6 +39,24 @@ def show_config(session: CommandSession, path: str) -> int:
     return _broker(session, "--show-config", path)
 
 
+@command(
+    "config convert",
+    example=(
+        "brokerctl config convert /opt/wso2/conf /etc/cordillera",
+        "brokerctl config convert broker.xml /etc/cordillera",
+    ),
+)
+@click.argument("path", metavar="PATH")
+@click.argument("folder")
+def convert_config(session: CommandSession, path: str, folder: str) -> int:
+    """Write what WSO2's files mean here into a new folder: elements that have an effect, under the names of today. What
+    is left out is listed with the reason, and the new files are read once more to see that they mean the same."""
+    if session.is_dry_run:
+        return _broker(session, "--check-config", path)
+    command = [sys.executable, "-m", "broker", "convert", "--config", path, *(["--quiet"] if session.is_quiet else [])]
+    return session.shell.execute([*command, folder])
+
+
 @command("db upgrade", example="brokerctl db upgrade /etc/cordillera")
 @click.argument("path", metavar="CONFIG")
 def upgrade_database(session: CommandSession, path: str) -> int:
@@ -49,4 +67,24 @@ def upgrade_database(session: CommandSession, path: str) -> int:
     return _broker(session, "--setup", path)
 
 
-COMMANDS: Final = (store_health, check_config, show_config, upgrade_database)
+@command("db sql", "db schema", example="brokerctl db sql /etc/cordillera")
+@click.argument("path", metavar="CONFIG")
+def print_sql(session: CommandSession, path: str) -> int:
+    """Print the SQL that makes the tables in an empty database of the configured kind, for somebody who may do what the
+    broker's own user may not."""
+    return session.shell.execute([sys.executable, "-m", "broker", "database", "sql", "--config", path])
+
+
+@command("db backup", example="brokerctl db backup /etc/cordillera backup.sql")
+@click.argument("path", metavar="CONFIG")
+@click.argument("file")
+def back_up(session: CommandSession, path: str, file: str) -> int:
+    """Write the configured database to a new file that only its owner may read: of a server a dump of one moment, by
+    its own tool, beside running nodes; of an embedded store an archive, while its node is stopped."""
+    if session.is_dry_run:
+        click.echo(f"would write the database in {path} to {file}")
+        return EX_OK
+    return session.shell.execute([sys.executable, "-m", "broker", "database", "backup", "--config", path, file])
+
+
+COMMANDS: Final = (store_health, check_config, show_config, convert_config, upgrade_database, print_sql, back_up)
