@@ -143,6 +143,8 @@ def test_helm_finds_nothing_wrong_and_renders_the_same() -> None:
     ]
     linted = subprocess.run(["helm", "lint", "--strict", CHART, *values], capture_output=True, text=True, check=False)
     assert linted.returncode == 0, linted.stdout
-    made = subprocess.run(["helm", "template", "mq", CHART, *values], capture_output=True, text=True, check=True)
+    # A helm that was built from its source knows no newer Kubernetes than 1.20 by itself.
+    command = ["helm", "template", "mq", CHART, "--kube-version", "1.31", *values]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
     by_name = {f"{each['kind']} {each['metadata']['name']}": each for each in yaml.safe_load_all(made.stdout) if each}
     assert by_name == documents({})
