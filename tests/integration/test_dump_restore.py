@@ -1,4 +1,4 @@
-"""A database that was backed up by its own tool (`brokerctl db backup`) and restored elsewhere: a broker goes on there with every message."""
+"""A database that was backed up by its own tool, and restored elsewhere: a broker goes on there with every message."""
 
 from __future__ import annotations
 
