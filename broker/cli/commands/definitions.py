@@ -42,13 +42,15 @@ def export_definitions(session: CommandSession, file: str) -> None:
     "definitions import",
     example=(
         "brokerctl definitions import definitions.json --dry-run",
+        "brokerctl definitions import definitions.json --diff",
         "brokerctl import_definitions definitions.json",
     ),
     of_vhost=True,
 )
 @click.argument("file", default="-")
 @click.option("--dry-run", is_flag=True, help="only say what would be made or changed")
-def import_definitions(session: CommandSession, file: str, dry_run: bool) -> int:
+@click.option("--diff", is_flag=True, help="only show what would be made or changed, as diff -u does")
+def import_definitions(session: CommandSession, file: str, dry_run: bool, diff: bool) -> int:
     """Make what definitions hold and is not there; nothing is deleted. - for the input."""
     octets = octets_of(file)
     try:
@@ -60,17 +62,23 @@ def import_definitions(session: CommandSession, file: str, dry_run: bool) -> int
     path, what = _place(session)
     if session.is_dry_run:  # said before the command
         dry_run, session.is_dry_run = True, False
-    if not dry_run:
+    if not (dry_run or diff):
         session.send("POST", path, given, what=what or file)
         session.say(f"{file} imported")
         return EX_OK
     found: dict[str, Any] = session.send("POST", path, given, what=what or file, dry_run="true")
+    if diff:
+        from broker.cli.difference import difference
+
+        found["diff"] = list(difference(session.send("GET", path, what=what), given))
     if session.is_json:
         session.show_json(found)
     else:
-        for name, before in (("changes", ""), ("left_out", "left out: "), ("problems", "cannot be made: ")):
+        for line in found["diff" if diff else "changes"]:
+            click.echo(printable(line))
+        for name, before in (("left_out", "left out: "), ("problems", "cannot be made: ")):
             for line in found[name]:
-                click.echo(before + printable(line), err=bool(before))
+                click.echo(before + printable(line), err=True)
     return EX_DATAERR if found["problems"] else EX_OK
 
 

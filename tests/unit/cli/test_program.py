@@ -423,6 +423,16 @@ def test_a_dry_run_of_an_import_changes_nothing(brokerctl: CommandLine) -> None:
     assert brokerctl("definitions import wrong.json --dry-run").code == 65
 
 
+def test_what_an_import_would_change_is_shown_line_by_line(brokerctl: CommandLine) -> None:
+    given = {"policies": [{"vhost": "/", "name": "limit", "pattern": "y", "definition": {"max-length": 9}}]}
+    Path("new.json").write_text(json.dumps(given))
+    lines = brokerctl("definitions import new.json --diff").out.splitlines()
+    assert [line for line in lines if line.startswith(("+ ", "- "))] == ['-   "pattern": "x",', '+   "pattern": "y",']
+    told = json.loads(brokerctl("definitions import new.json --diff --json").out)
+    assert (told["diff"], told["changes"]) == (lines, ["policy 'limit' in virtual host '/'"])
+    assert brokerctl("list_policies -s").out == '/\tlimit\tx\tall\t{"max-length": 9}\t0\n'
+
+
 def test_an_export_is_a_file_that_only_its_owner_reads(brokerctl: CommandLine) -> None:
     assert brokerctl("definitions export kept.json").code == 0
     path = Path("kept.json")
