@@ -35,7 +35,7 @@ from broker.machine.faults import MachineFaults
 from broker.management.figures import subscriptions
 from broker.management.figures.pages import page
 from broker.management.http import found_messages
-from broker.message import Message, first_id_at
+from broker.message import Message
 from broker.node.descriptors import rooms
 from broker.node.distant_messages import DistantMessages
 from broker.node.figures_elsewhere import FiguresElsewhere
@@ -235,9 +235,7 @@ class Clustered:
     def _first_unexpired(self, queue_id: int) -> int:
         """Return an id of which all older messages of a queue have expired."""
         queue = self._find_level(queue_id)
-        if queue is None or queue.settings.message_ttl is None:
-            return 0
-        return first_id_at(self._clock.wall_ms() - queue.settings.message_ttl + 1)
+        return 0 if queue is None else queue.settings.first_unexpired(self._clock.wall_ms())
 
     async def _find_due(self, queue_id: int) -> tuple[Sequence[int], int | None]:
         """Return which stored messages of a queue have expired by a time of their own, and when the first one has."""

@@ -257,7 +257,7 @@ class Queue:
 
     def has_expired(self, message: Message) -> bool:
         """Is the time of this message over, by its own or the queue's?"""
-        now, ttl = self._services.now_ms(), self._settings.message_ttl
+        now, ttl = self._services.now_ms(), self._settings.ttl_of(message.id)
         return 0 < message.due <= now or (ttl is not None and published_ms(message.id) + ttl <= now)
 
     @property

@@ -311,6 +311,33 @@ class ReadyMessages:
         self._let_go(taken)
         return taken
 
+    def first_from(self, first_id: int) -> int:
+        """Return the id of the first message in `ready` from this one on; beyond all ids when there is none."""
+        ready = self.ready
+        if self.is_unordered:
+            return min([message.id for message in ready if message.id >= first_id], default=BEYOND)
+        place = bisect_left(ready, first_id, key=id_of_message)
+        return ready[place].id if place < len(ready) else BEYOND
+
+    def take_between(self, first_id: int, end_id: int, limit: int) -> list[Message]:
+        """Remove and return messages in `ready` and `late` whose ids are at least `first_id` and smaller than `end_id`,
+        `limit` at most.
+        """
+        if self.late:
+            self.put_in_order()
+        if self.first_from(first_id) >= end_id:
+            return []
+        self.put_in_order()
+        taken = [message for message in self.ready if first_id <= message.id < end_id][: max(limit, 0)]
+        gone = {message.id for message in taken}
+        kept = [message for message in self.ready if message.id not in gone]
+        self.ready.clear()
+        self.ready.extend(kept)
+        if self.expiring is not None:
+            self.expiring.remove_all(taken)
+        self._let_go(taken)
+        return taken
+
     def withdraw_from_memory(self, ids: Collection[int]) -> list[Message]:
         """Remove and return the messages in memory with these ids, wherever they lie. The caller keeps their rows from
         being read.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from broker.codec.field_table import FieldTable
 from broker.ports.levels import highest_level
 from broker.queue.deduplication import Deduplication
+from broker.queue.time_to_live import KEPT, KeptTimeToLive, first_unexpired
 from broker.queue.values import MAX_NAME as MAX_NAME
 from broker.queue.values import MAX_TIME as MAX_TIME
 from broker.queue.values import age_in_ms
@@ -104,6 +105,8 @@ class QueueSettings:
     """It is a durable subscription of JMS: it has one consumer at a time, unless these share it."""
     message_ttl: int | None = None
     """How long a message may be ready before it expires."""
+    kept_ttl: KeptTimeToLive | None = None
+    """What messages keep instead that had come before that was altered."""
     expires: int | None = None
     """How long the queue may be without use before it is deleted."""
     dead_letter_exchange: str | None = None
@@ -164,7 +167,20 @@ class QueueSettings:
     @property
     def has_retention(self) -> bool:
         """Do messages leave the queue by themselves?"""
-        return self.message_ttl is not None or self.has_length
+        return self.message_ttl is not None or self.kept_ttl is not None or self.has_length
+
+    def ttl_of(self, message_id: int) -> int | None:
+        """Return how long this message may be ready."""
+        kept = self.kept_ttl
+        return kept.ttl if kept is not None and message_id < kept.end else self.message_ttl
+
+    def first_unexpired(self, now_ms: int) -> int:
+        """Return an id of which all older messages have expired by the queue's time to live."""
+        kept, first = self.kept_ttl, first_unexpired(self.message_ttl, now_ms)
+        if kept is None:
+            return first
+        before = first_unexpired(kept.ttl, now_ms)
+        return before if before < kept.end else max(kept.end, first)
 
     @property
     def allows_selectors(self) -> bool:
@@ -221,6 +237,7 @@ class QueueSettings:
             single_active_consumer=values.get("x-single-active-consumer") is True,
             is_subscription=values.get("x-durable-subscription") is True,
             message_ttl=_number(values.get("x-message-ttl"), MAX_TIME),
+            kept_ttl=KeptTimeToLive.of(values.get(KEPT)),
             expires=_number(values.get("x-expires"), MAX_TIME) or None,
             dead_letter_exchange=dead_letter_exchange,
             dead_letter_routing_key=None if dead_letter_exchange is None else dead_letter_key,

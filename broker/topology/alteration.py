@@ -9,6 +9,7 @@ from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueSettings, QueueType
+from broker.queue.time_to_live import KEPT, KeptTimeToLive
 from broker.topology import queue_arguments
 
 STRICT: Final = ""
@@ -25,6 +26,7 @@ _KEPT: Final[Mapping[str, Callable[[QueueSettings], Any]]] = {
     "x-queue-type": lambda settings: settings.type is QueueType.STREAM,
 }
 """The arguments that say how messages are kept, and what of the settings tells that."""
+TTL: Final = "x-message-ttl"
 _PRIORITIES: Final = "x-max-priority"
 
 
@@ -58,6 +60,26 @@ def require_alterable(queue: Queue, arguments: FieldTable, what: str) -> None:
                 f"cannot alter arg '{name}' of {what}: it says how messages are kept; declare another queue,"
                 " and redrive"
             )
+
+
+def with_kept_ttl(queue: Queue, changes: Mapping[str, Any], now_ms: int, *, is_kept: bool) -> Mapping[str, Any]:
+    """Return the changes with what becomes of the times to live of the messages that are there: they get the new one,
+    or with `is_kept` keep theirs. Raises `PreconditionFailed` if that cannot be told apart.
+    """
+    if TTL not in changes:
+        if is_kept:
+            raise PreconditionFailed(f"times to live are kept when '{TTL}' changes: name it")
+        return changes
+    settings = queue.settings
+    if not is_kept:
+        return {**changes, KEPT: None}
+    before = settings.kept_ttl
+    if before is not None and not before.is_over(now_ms):
+        raise PreconditionFailed(
+            f"cannot keep the times to live of queue '{queue.name}': messages keep one from an earlier change still;"
+            " wait until they are gone, or let all be recomputed"
+        )
+    return {**changes, KEPT: KeptTimeToLive(settings.message_ttl, now_ms).text}
 
 
 def altered(arguments: FieldTable, changes: Mapping[str, Any]) -> FieldTable:

@@ -82,11 +82,11 @@ def test_groups_keep_their_order_when_their_node_is_killed_and_comes_back(
     settled: set[bytes] = set()
     for round_number in range(3):
         first = consume(channel_of(cluster[0]), name, acks=False, prefetch=50)
-        second = consume(channel_of(cluster[1]), name, acks=False, prefetch=50)
         for group in groups:
             publish(publisher, name, f"{round_number}{group}", 50)
         expected += 50 * len(groups)
         settle_some(first, settled, 100)
+        second = consume(channel_of(cluster[1]), name, acks=False, prefetch=50)
         cluster[0].kill9()
         settle_some(second, settled, expected - len(settled))
         assert len(settled) == expected

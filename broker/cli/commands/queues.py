@@ -146,6 +146,7 @@ def purge_queue(session: CommandSession, name: str) -> None:
     "queues alter",
     example=(
         "brokerctl queue alter orders --argument x-max-length=1000 --remove x-message-ttl",
+        "brokerctl queue alter orders --argument x-message-ttl=60000 --keep-ttl",
         "brokerctl alter_queue orders --type quorum",
     ),
     of_vhost=True,
@@ -154,8 +155,16 @@ def purge_queue(session: CommandSession, name: str) -> None:
 @click.option("--type", "queue_type", type=click.Choice(("classic", "quorum", "stream")), help="its x-queue-type")
 @click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE", help="an argument that it gets")
 @click.option("--remove", multiple=True, metavar="NAME", help="an argument that is taken away")
+@click.option(
+    "--keep-ttl", is_flag=True, help="messages that are there keep their time to live, and do not get the new one"
+)
 def alter_queue(
-    session: CommandSession, name: str, queue_type: str | None, arguments: tuple[str, ...], remove: tuple[str, ...]
+    session: CommandSession,
+    name: str,
+    queue_type: str | None,
+    arguments: tuple[str, ...],
+    remove: tuple[str, ...],
+    keep_ttl: bool,
 ) -> None:
     """Change arguments or the type of a queue; its messages and consumers stay."""
     given = {**pairs_of(arguments, "--argument"), **dict.fromkeys(remove)}
@@ -164,7 +173,8 @@ def alter_queue(
     if not given:
         raise click.UsageError("say what is to change: --argument, --remove or --type")
     path = f"/broker{place(session, name)}/alter"
-    session.send("POST", path, {"arguments": given}, what=f"queue '{name}' in vhost '{session.vhost}'")
+    changes = {"arguments": given, "times_to_live": "kept" if keep_ttl else "recomputed"}
+    session.send("POST", path, changes, what=f"queue '{name}' in vhost '{session.vhost}'")
     session.say(f"queue {name!r} altered")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from broker.amqp.purposes import publishing, using
 from broker.auth.access import Operation, Permission
@@ -15,16 +16,27 @@ from broker.management.http.forms import json_object
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
 from broker.management.http.routing import ApiRoute
-from broker.topology.alteration import altered
+from broker.topology.alteration import altered, with_kept_ttl
 from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
+
+RECOMPUTED: Final = "recomputed"
+KEPT: Final = "kept"
+"""What becomes of the times to live of messages that are there."""
 
 
 async def alter_queue(node: ManagedNode, call: Call) -> Any:
-    """Change arguments of a queue: those that are null are taken away, those that are not named stay."""
+    """Change arguments of a queue: those that are null are taken away, those that are not named stay. Messages that are
+    there get a new time to live, or keep theirs: `times_to_live`.
+    """
     vhost = vhost_of(node, call)
     queue = queue_of(vhost, call)
-    changes = json_object(await call.json_object(), "arguments")
+    given = await call.json_object()
+    changes: Mapping[str, Any] = json_object(given, "arguments")
+    times = given.get("times_to_live", RECOMPUTED)
+    if times not in (RECOMPUTED, KEPT):
+        raise BadRequest(f"'times_to_live' is {RECOMPUTED} or {KEPT}")
     try:
+        changes = with_kept_ttl(queue, changes, node.view.now_ms(), is_kept=times == KEPT)
         arguments = altered(queue.arguments, changes)
         access = await access_of(node, call, vhost)
         access.require(Permission.CONFIGURE, "queue", queue.name, using(access, Operation.DELETE, vhost, queue.name))

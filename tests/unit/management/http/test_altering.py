@@ -118,3 +118,89 @@ def test_a_queue_whose_consumers_select_messages_gets_no_single_one(node: HttpNo
         "cannot alter arg 'x-single-active-consumer' of queue 'q' in vhost 'carbon': consumers select messages;"
         " let them end first",
     )
+
+
+# Times to live
+
+
+def keep_ttl(node: HttpNode, ttl: int | None, times: str = "kept") -> tuple[int, object]:
+    changes = {"arguments": {"x-message-ttl": ttl}, "times_to_live": times}
+    status, _, reason = node.refusal("POST", "/broker/queues/%2F/q/alter", changes)
+    return status, reason
+
+
+def left(node: HttpNode) -> int:
+    node.harness.commit()
+    return node.harness.vhost.queues["q"].ready_count
+
+
+def pass_time(node: HttpNode, seconds: float) -> None:
+    node.harness.pass_time(seconds)
+    node.harness.commit()
+
+
+def test_messages_keep_a_longer_time_and_new_ones_expire_behind_them(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-message-ttl": 60_000}})
+    publish(node, 1, 2)
+    node.harness.clock.advance(1)
+    assert keep_ttl(node, 5000)[0] == 200
+    publish(node, 3, 4)
+
+    pass_time(node, 6)
+    assert left(node) == 2
+    pass_time(node, 55)
+    assert left(node) == 0
+
+
+def test_messages_keep_a_shorter_time(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-message-ttl": 5000}})
+    publish(node, 1, 2)
+    node.harness.clock.advance(1)
+    assert keep_ttl(node, None)[0] == 200
+    publish(node, 3)
+
+    pass_time(node, 6)
+    assert left(node) == 1
+    pass_time(node, 1000)
+    assert bodies(node, 9) == ["3"]
+
+
+def test_messages_without_a_time_keep_that(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    publish(node, 1)
+    node.harness.clock.advance(1)
+    assert keep_ttl(node, 5000)[0] == 200
+    publish(node, 2)
+
+    pass_time(node, 6)
+    assert bodies(node, 9) == ["1"]
+
+
+def test_messages_get_the_new_time_if_nothing_else_is_said(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-message-ttl": 60_000}})
+    publish(node, 1)
+    node.harness.clock.advance(1)
+    assert keep_ttl(node, 70_000)[0] == 200
+    assert keep_ttl(node, 5000, "recomputed")[0] == 200
+    publish(node, 2)
+
+    pass_time(node, 4.5)
+    assert bodies(node, 9) == ["2"]
+
+
+def test_only_one_generation_of_messages_keeps_its_time(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-message-ttl": 5000}})
+    assert keep_ttl(node, 6000)[0] == 200
+    status, reason = keep_ttl(node, 7000)
+    assert (status, str(reason).partition(":")[0]) == (400, "cannot keep the times to live of queue 'q'")
+    node.harness.clock.advance(5)
+    assert keep_ttl(node, 7000)[0] == 200
+
+
+def test_what_is_to_become_of_times_to_live_is_said_clearly(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    assert keep_ttl(node, 5, "both") == (400, "'times_to_live' is recomputed or kept")
+    changes = {"arguments": {"x-max-length": 5}, "times_to_live": "kept"}
+    assert node.refusal("POST", "/broker/queues/%2F/q/alter", changes)[2] == (
+        "times to live are kept when 'x-message-ttl' changes: name it"
+    )
