@@ -1,9 +1,9 @@
 """Figures as a stream of events (Server-Sent Events): each view is computed once, however many watch it.
 
 Who watches asks once a second; what was computed less than a second ago is good enough. So nothing runs while nobody
-watches, and a thousand viewers cost little more than their writes. All views together take no more than a tenth of the
-time: what takes long to compute is computed less often. A viewer who does not read in time misses events, and gets
-everything later; nothing is kept for it (ADR 72).
+watches, and a thousand viewers cost little more than their writes. All views together take no more than a fortieth
+of the time: what takes long to compute is computed less often. A viewer who does not read in time misses events, and
+gets everything later; nothing is kept for it (ADR 72).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INTERVAL: Final = 1.0
 """Seconds between two events of a stream."""
 _FRESH: Final = 0.9
 """Seconds for which what was computed is good enough, at least."""
-_SHARE: Final = 10
+_SHARE: Final = 40
 """One part in so many of the time is what computing all views may take."""
 _LONGEST: Final = 10.0
 """Seconds after which a view is computed again, however long that takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from broker.management.http.access import Needs, vhost_of, visible, visible_here
 from broker.management.http.call import NO_CONTENT, BadRequest, Call, HttpAnswer, NotThere, as_json, created, empty
 from broker.management.http.elsewhere import partly
 from broker.management.http.forms import required, whole_number
-from broker.management.http.listing import Row, listed
+from broker.management.http.listing import Row, listed, listed_in_pages
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
@@ -66,7 +67,14 @@ async def list_vhosts(node: ManagedNode, call: Call) -> Any:
     def row(vhost: VirtualHost) -> Row:
         return settings_row(node, vhost) if is_plain else vhost_row(node, vhost, elsewhere, spans)
 
-    return partly(await listed(node, call, found, row, name_of=lambda each: each.name), elsewhere)
+    async def rows_of(_: Sequence[VirtualHost]) -> Callable[[VirtualHost], Row]:
+        return row
+
+    return partly(await listed_in_pages(node, call, found, rows_of, {"name": _name}, name_of=_name), elsewhere)
+
+
+def _name(vhost: VirtualHost) -> str:
+    return vhost.name
 
 
 async def get_vhost(node: ManagedNode, call: Call) -> Any:

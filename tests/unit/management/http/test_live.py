@@ -177,7 +177,7 @@ class Slow:
 
 
 def test_what_takes_long_is_computed_less_often_and_nothing_is_sent_when_nothing_changes(node: HttpNode) -> None:
-    slow = Slow(node, 0.4)
+    slow = Slow(node, 0.1)
 
     async def pause(seconds: float) -> None:
         node.harness.clock.advance(seconds)
@@ -192,7 +192,7 @@ def test_what_takes_long_is_computed_less_often_and_nothing_is_sent_when_nothing
     assert b"snapshot" in node.run(following())
     assert slow.steps == 1
     assert node.run(following()) == b": nothing new\n\n", "so that a peer that is gone is noticed"
-    assert slow.steps <= 5, "a tenth of fifteen seconds"
+    assert slow.steps <= 5, "a fortieth of fifteen seconds"
 
 
 def test_there_is_room_for_so_many_viewers_and_views(node: HttpNode) -> None:
