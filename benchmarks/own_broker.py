@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 from benchmarks.address import Address
 from benchmarks.client import Client
 from benchmarks.deliveries import PeerFault
+from benchmarks.nodes import turns
 from benchmarks.nodes.configuration import Membership, NodeConfiguration, Rhythm
 from benchmarks.nodes.ports import quiet_port
-from benchmarks.nodes.process import BrokerFailed, BrokerProcess
+from benchmarks.nodes.process import BROKER, BrokerFailed, BrokerProcess
 
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0
@@ -28,10 +29,11 @@ class OwnBroker:
         configuration: NodeConfiguration | None = None,
         cores: Collection[int] = (),
         environ: Mapping[str, str] | None = None,
+        command: Sequence[str] = BROKER,
     ) -> None:
         """Without a configuration the broker is standalone and stores messages in a file below `home`."""
         self._home = home
-        self._process = BrokerProcess(home, configuration, cores=cores, environ=environ)
+        self._process = BrokerProcess(home, configuration, command=command, cores=cores, environ=environ)
         self.address = Address(port=self._process.port)
 
     @classmethod
@@ -48,6 +50,29 @@ class OwnBroker:
         home = Path(tempfile.mkdtemp(prefix="cordillera-bench-", dir=parent))
         url = store or f"jdbc:sqlite:{home}/mb.db"
         return cls(home, NodeConfiguration(url, given_id="bench"), cores, environ)
+
+    @classmethod
+    def managed(cls, cores: Collection[int], parent: Path | None = None) -> "OwnBroker":
+        """Likewise, with the HTTP API, the console and metrics; its turns of the loop can be timed at `turns`."""
+        home = Path(tempfile.mkdtemp(prefix="cordillera-bench-", dir=parent))
+        configuration = NodeConfiguration(
+            f"jdbc:sqlite:{home}/mb.db",
+            given_id="bench",
+            http_port=quiet_port(),
+            metrics_port=quiet_port(),
+            console_port=quiet_port(),
+        )
+        return cls(home, configuration, cores, {turns.SOCKET: str(home / "turns")}, turns.COMMAND)
+
+    @property
+    def configuration(self) -> NodeConfiguration:
+        """What it is configured with."""
+        return self._process.configuration
+
+    @property
+    def turns(self) -> Path:
+        """Where the turns of the loop of a `managed` broker are timed."""
+        return self._home / "turns"
 
     @property
     def pid(self) -> int:

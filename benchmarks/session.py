@@ -123,6 +123,8 @@ def brief(values: Values, metrics: list[str]) -> str:
 
 def format_value(metric: str, value: float) -> str:
     """Format a value with the number of digits that fits its metric and size."""
+    if metric.endswith("_ratio"):
+        return f"{value:.3f}"
     if metric.endswith(("_ms", "_s", "_kb", "_mib")) and abs(value) < 1000:
         return f"{value:.2f}"
     return f"{value:,.0f}".replace(",", " ")

@@ -10,6 +10,7 @@ from benchmarks.cases import (
     generator,
     latency,
     logins,
+    management,
     memory,
     requeue,
     restart,
@@ -20,6 +21,7 @@ from benchmarks.cases import (
     snapshot_held,
     streams,
     throughput,
+    watched,
 )
 from benchmarks.session import Session
 
@@ -38,11 +40,13 @@ CASES: dict[str, Callable[[Session], object]] = {
     "cluster": cluster.run,
     "fairness": fairness.run,
     "logins": logins.run,
+    "management": management.run,
     "revocation": revocation.run,
     "snapshot-held": snapshot_held.run,
     "schedules": schedules.run,
     "streams": streams.run,
     "selectors": selectors.run,
+    "watched": watched.run,
     "generator": generator.run,
 }
 
@@ -59,10 +63,12 @@ DESCRIPTIONS = {
     "cluster": "across two nodes, one to three nodes, nodes that fail (needs --store with a database server)",
     "fairness": "another client's publish to delivery beside requests that cost the broker much",
     "logins": "another client beside guesses of passwords; 500 clients that come, and come back",
+    "management": "the longest turn of the loop beside each request of the HTTP API, with --queues queues",
     "revocation": "a permission revoked on one node, clients on another (needs --store with a database server)",
     "snapshot-held": "commits while another transaction holds a snapshot (needs --store with a database server)",
     "schedules": "schedule --count messages for hours: rate, memory, idle CPU, restart; how late others are",
     "streams": "fill a stream with --count messages, read it from its first on, then by ten consumers at other places",
     "selectors": "what a selector costs for each message, and a thousand of them (no broker takes part)",
+    "watched": "throughput beside ten pages of the console and beside a scraper; how soon the list of queues is seen",
     "generator": "what the load generator can do by itself, against a peer that does nothing",
 }
