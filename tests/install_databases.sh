@@ -8,6 +8,8 @@ missing=
 command -v mariadbd >/dev/null || command -v mysqld >/dev/null || missing="$missing mariadb-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$missing postgresql"
 [ -e /usr/lib/galera/libgalera_smm.so ] || missing="$missing galera-4"
+command -v garbd >/dev/null || missing="$missing galera-arbitrator-4"
+command -v rsync >/dev/null || missing="$missing rsync"
 command -v pgbouncer >/dev/null || missing="$missing pgbouncer"
 command -v strace >/dev/null || missing="$missing strace"
 command -v chromium >/dev/null || missing="$missing chromium"
@@ -45,6 +47,7 @@ if { apt update; apt install --yes --no-install-recommends $missing; }; then
   for service in mariadb postgresql; do # nor at the next boot, where there is one
     case $missing in *"$service"*) systemctl disable --quiet "$service.service" >/dev/null 2>&1 ;; esac
   done
+  case $missing in *arbitrator*) systemctl disable --quiet garb.service >/dev/null 2>&1 ;; esac
 else
   tail -n 15 "$log" >&2
   echo "could not install$missing; the tests that need them will skip" >&2

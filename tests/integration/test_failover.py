@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.nodes.configuration import CALM, NodeConfiguration
 from benchmarks.nodes.ports import HOST
-from benchmarks.nodes.process import BROKER, BrokerProcess
+from benchmarks.nodes.process import BROKER, PROJECT, BrokerProcess
 from tests.integration.test_kill import first_of_each
 from tests.support.clients import RULES
 from tests.support.cluster import ClusterOfProcesses
@@ -64,7 +64,7 @@ def run_alone(
     directory: Path, servers: Pair | Galera, fails: FailOvers, fault: str, on: Host | None = None
 ) -> tuple[str, list[Event]]:
     """Run the rounds on one broker, here or on a host; return its log and the history, with everything drained."""
-    command, address = (BROKER, HOST) if on is None else (on.inside(BROKER), on.outside)
+    command, address = (BROKER, HOST) if on is None else (on.inside(BROKER, at=PROJECT), on.outside)
     broker = BrokerProcess(directory / "broker", NodeConfiguration(url_of(servers), host=address), command=command)
     broker.start(STARTED_WITHIN)
     load = Load(broker.host, broker.port)

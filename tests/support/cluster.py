@@ -15,7 +15,7 @@ from typing import Protocol, Self
 
 from benchmarks.nodes.configuration import CALM, MEMBER_PORT, Membership, NodeConfiguration, Rhythm
 from benchmarks.nodes.ports import HOST, quiet_port
-from benchmarks.nodes.process import BROKER, BrokerProcess
+from benchmarks.nodes.process import BROKER, PROJECT, BrokerProcess
 from tests.support.database_products import Kind
 from tests.support.hooks import hooked
 from tests.support.network import Host
@@ -131,7 +131,7 @@ class ClusterOfProcesses:
             command = hooked({self._thrift_port + there: self._thrift_port + number for there in range(size)})
         host = self._hosts[number] if self._hosts else None
         if host is not None:
-            command = host.inside(command)
+            command = host.inside(command, at=PROJECT)
         configuration = NodeConfiguration(
             self.server.jdbc_url(self.database, port=port),
             self._base_port,

@@ -6,14 +6,18 @@ this process ends, in whatever way.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 PROGRAMS = ("ip", "nsenter", "unshare")
 _FIRST, _OUTSIDE = "198.18.0", "198.19.0"
@@ -31,7 +35,7 @@ class Namespaces:
 
     def __init__(self) -> None:
         self._holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["unshare", "--net", "--mount", "--uts", "--", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._holder.stdin is not None
         assert self._holder.stdout is not None
@@ -45,16 +49,34 @@ class Namespaces:
     def pid(self) -> int:
         return self._holder.pid
 
-    def inside(self, command: Sequence[str], user: str | None = None) -> list[str]:
-        """Return the command that runs `command` there, as `user` or as the present one."""
+    def inside(self, command: Sequence[str], user: str | None = None, *, at: Path = Path("/")) -> list[str]:
+        """Return the command that runs `command` there, in the folder `at`, as `user` or as the present one."""
         who = []
         if user is not None:
             account = pwd.getpwnam(user)
             who = [f"--setuid={account.pw_uid}", f"--setgid={account.pw_gid}"]
-        return ["nsenter", f"--target={self.pid}", "--net", "--mount", *who, "--", *command]
+        return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", f"--wdns={at}", *who, "--", *command]
 
     def run(self, *command: str) -> None:
         subprocess.run(self.inside(command), check=True, capture_output=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what runs there, besides the holder."""
+        here = os.readlink(f"/proc/{self.pid}/ns/net")
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.Error):
+                if process.pid != self.pid and os.readlink(f"/proc/{process.pid}/ns/net") == here:
+                    found.append(process)
+        return found
+
+    def kill(self) -> None:
+        """Kill what runs there; when this returns it is dead."""
+        while found := [process for process in self.processes() if process.status() != psutil.STATUS_ZOMBIE]:
+            for process in found:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(found, timeout=1.0)
 
     def close(self) -> None:
         for pipe in (self._holder.stdin, self._holder.stdout):
@@ -66,8 +88,9 @@ class Namespaces:
 class Host(Namespaces):
     """One host: `address` is where other hosts reach it, `outside` where this process does, split or not."""
 
-    def __init__(self, network: Network, number: int) -> None:
+    def __init__(self, network: Network, number: int, name: str = "") -> None:
         super().__init__()
+        self.name = name
         self.number = number
         self.address = f"{_FIRST}.{number + 1}"
         self.outside = f"{_OUTSIDE}.{number + 1}"
@@ -77,11 +100,15 @@ class Host(Namespaces):
             self.run("ip", "link", "set", f"{name}{number}p", "up")
         self.run("ip", "link", "set", "lo", "up")
 
+    def close(self) -> None:
+        self.kill()
+        super().close()
+
 
 class Network:
     """So many hosts, all of which reach each other at first."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, names: Sequence[str] = ()) -> None:
         missing = next((each for each in PROGRAMS if shutil.which(each) is None), None)
         if missing is not None:
             raise NetworkMissing(f"no {missing} on this machine: apt install iproute2 util-linux")
@@ -95,7 +122,7 @@ class Network:
                 self._switch.run("ip", "link", "set", bridge, "up")
             self._reach_outside()
             for number in range(size):
-                self.hosts.append(Host(self, number))
+                self.hosts.append(Host(self, number, names[number] if names else ""))
             self.unite()
         except BaseException:
             self.close()

@@ -20,6 +20,7 @@ MYSQL_VARIABLES: Final = (
 MYSQL_STATUS: Final = (
     "Slaves_connected",
     "wsrep_cluster_size",
+    "wsrep_incoming_addresses",
     *(f"Rpl_semi_sync_{role}_{name}" for role in ("master", "source") for name in ("status", "clients")),
 )
 _LONG_ENOUGH: Final = 3_600_000
@@ -37,8 +38,14 @@ def mysql_findings(variables: Mapping[str, str], status: Mapping[str, str]) -> I
     if variables.get("log_bin") == "ON" and sync != "1":
         yield f"sync_binlog is {sync}, not 1: after a power failure log and tables can differ"
     if variables.get("wsrep_on") == "ON":
-        if status.get("wsrep_cluster_size", "") == "1":
-            yield "the Galera cluster has one server now (wsrep_cluster_size is 1): what it commits is nowhere else"
+        # An arbitrator has no address and no data.
+        addresses = status.get("wsrep_incoming_addresses", "")
+        size = status.get("wsrep_cluster_size", "")
+        if size == "1" or len([each for each in addresses.split(",") if each.strip()]) == 1:
+            yield (
+                f"the Galera cluster has one server with data now (wsrep_cluster_size is {size},"
+                f" wsrep_incoming_addresses is '{addresses}'): what it commits is nowhere else"
+            )
         return
     role = next((each for each in ("master", "source") if variables.get(f"rpl_semi_sync_{each}_enabled") == "ON"), "")
     if role:

@@ -25,6 +25,7 @@ NAMED = ON | {"synchronous_standby_names": "standby1"}
         (SAFE, {"Slaves_connected": "0"}),
         (SEMI_SYNC, ANSWERED),
         (SAFE | {"wsrep_on": "ON"}, {"wsrep_cluster_size": "3", "Slaves_connected": "1"}),
+        (SAFE | {"wsrep_on": "ON"}, {"wsrep_cluster_size": "3", "wsrep_incoming_addresses": "db1:0,,db2:0"}),
     ],
 )
 def test_a_mysql_that_keeps_what_it_commits_has_no_findings(variables: dict[str, str], status: dict[str, str]) -> None:
@@ -38,7 +39,12 @@ def test_a_mysql_that_keeps_what_it_commits_has_no_findings(variables: dict[str,
         (SAFE | {"innodb_doublewrite": "OFF"}, {}, "innodb_doublewrite is OFF, not ON:"),
         (SAFE | {"sync_binlog": "0"}, {}, "sync_binlog is 0, not 1:"),
         (SAFE, {"Slaves_connected": "1"}, "replicas are asynchronous (no semi-sync, no Galera):"),
-        (SAFE | {"wsrep_on": "ON"}, {"wsrep_cluster_size": "1"}, "the Galera cluster has one server now"),
+        (SAFE | {"wsrep_on": "ON"}, {"wsrep_cluster_size": "1"}, "the Galera cluster has one server with data now"),
+        (
+            SAFE | {"wsrep_on": "ON"},
+            {"wsrep_cluster_size": "2", "wsrep_incoming_addresses": "db2:0,"},
+            "the Galera cluster has one server with data now (wsrep_cluster_size is 2, wsrep_incoming_addresses is",
+        ),
         (SEMI_SYNC, ANSWERED | {"Rpl_semi_sync_master_status": "OFF"}, "rpl_semi_sync_master_enabled is ON, but no"),
         (
             SEMI_SYNC,
