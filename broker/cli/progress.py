@@ -36,6 +36,11 @@ class ProgressLine:
         self._is_drawn = self._stream.isatty() and not is_quiet and environ.get("TERM") != "dumb"
         self._says_next = float("inf") if is_quiet else self._begun + (_FIRST if self._is_drawn else _NEXT_LINE)
         self._is_line_open = False
+        session.how_far = self.how_far
+
+    def how_far(self) -> str:
+        """Return how much is done, in words."""
+        return f"{self._done}{'' if self._total is None else f' of {self._total}'} {self._what}"
 
     def advance(self, count: int) -> None:
         """So many more are done."""
@@ -56,7 +61,7 @@ class ProgressLine:
 
     def _say(self, now: float) -> None:
         rate = self._done / max(now - self._begun, 1e-9)
-        text = f"{self._done}{'' if self._total is None else f' of {self._total}'} {self._what}, {rate:.0f}/s"
+        text = f"{self.how_far()}, {rate:.0f}/s"
         if self._total is not None and 0 < self._done < self._total:
             text += f", {(self._total - self._done) / rate:.0f} s left"
         if self._is_drawn:

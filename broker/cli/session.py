@@ -70,6 +70,8 @@ class CommandSession:
     is_debug: bool = False
     """Is the traceback of a failure shown?"""
     has_no_progress: bool = False
+    how_far: Callable[[], str] | None = None
+    """Says how much of long work is done, once there is some."""
     as_rabbitmqctl: bool = False
     """Is this run by one of the names of RabbitMQ's programs, whose output scripts know?"""
     _way: NodeWay | None = None
