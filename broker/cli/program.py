@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -38,6 +38,9 @@ from broker.cli.commands import (
 from broker.cli.failure import EX_INTERRUPTED, EX_OK, EX_SOFTWARE, EX_USAGE, CommandFailure
 from broker.cli.session import CommandSession, Connect, DryRun, NothingToDo
 from broker.cli.shell import Shell
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PROGRAM: Final = "brokerctl"
 _RABBITMQ: Final = ("rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-upgrade")
@@ -75,9 +78,15 @@ class Spellings(click.Group):
     own: click.Command | None = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if self.own is not None and (not args or self.get_command(ctx, args[0]) is None):
+        is_own = self.get_command(ctx, args[0]) is None if args else not ctx.resilient_parsing
+        if self.own is not None and is_own:
             args = [_OWN, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        arguments = [each for each in self.own.params if isinstance(each, click.Argument)] if self.own else []
+        return [*found, *(item for each in arguments for item in each.shell_complete(ctx, incomplete))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == _OWN:
@@ -196,7 +205,8 @@ def run(
     except (click.Abort, KeyboardInterrupt):
         if session.watch:
             return EX_OK
-        return _failed("given up", EX_INTERRUPTED)
+        done = "" if session.how_far is None else f" after {session.how_far()}"
+        return _failed(f"given up{done}", EX_INTERRUPTED)
     except BrokenPipeError:
         _leave_output()
         return EX_OK

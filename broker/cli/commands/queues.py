@@ -152,7 +152,7 @@ def purge_queue(session: CommandSession, name: str) -> None:
     of_vhost=True,
 )
 @click.argument("name")
-@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum", "stream")), help="its x-queue-type")
+@click.option("--type", "queue_type", type=click.Choice(("classic", "quorum")), help="its x-queue-type")
 @click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE", help="an argument that it gets")
 @click.option("--remove", multiple=True, metavar="NAME", help="an argument that is taken away")
 @click.option(

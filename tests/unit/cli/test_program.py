@@ -543,6 +543,20 @@ def test_all_dead_letters_are_moved_in_pages(brokerctl: CommandLine, monkeypatch
     assert json.loads(brokerctl("dlc ls --json").out) == []
 
 
+def test_work_that_is_given_up_says_how_far_it_was(brokerctl: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    drain = brokerctl.node.around.drain
+    drain.open, drain.pace = 100, 10
+
+    def interrupt() -> None:
+        if brokerctl.now > 1:
+            raise KeyboardInterrupt
+
+    brokerctl.on_sleep = interrupt
+    ended = brokerctl("drain")
+    assert (ended.code, ended.err.strip()) == (130, "Error: given up after 20 of 100 connections closed")
+    assert brokerctl("ping").code == 0
+
+
 def completed(brokerctl: CommandLine, line: str, capsys: Any) -> list[str]:
     """Return what a shell would offer for the last word of a line."""
     words = line.split(" ")
@@ -559,6 +573,9 @@ def completed(brokerctl: CommandLine, line: str, capsys: Any) -> list[str]:
     [
         ("brokerctl delete_queue o", ["orders"]),
         ("brokerctl purge_queue x", []),
+        ("brokerctl slots o", ["orders"]),
+        ("brokerctl slots l", ["ls"]),
+        ("brokerctl authenticate_user a", ["ann"]),
         ("brokerctl bind ev", ["events"]),
         ("brokerctl set_permissions a", ["ann"]),
         ("brokerctl -p ol", ["old"]),
