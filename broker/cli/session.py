@@ -221,14 +221,21 @@ class CommandSession:
 
     # Asking people
 
-    def confirm(self, what: str) -> None:
-        """Ask before something is lost. Raises `CommandFailure` when nobody can be asked, and `click.Abort` for no."""
+    def confirm(self, what: str, name: str = "") -> None:
+        """Ask before something is lost; a `name` must be typed. Raises `CommandFailure` when nobody can be asked, and
+        `click.Abort` for no.
+        """
         self._about_to = what
         if self.is_yes or self.is_dry_run or self.as_rabbitmqctl:
             return
         if not sys.stdin.isatty():
             raise CommandFailure(EX_USAGE, f"this would {what}: say --yes")
-        click.confirm(f"Really {what}?", abort=True, err=True)
+        if not name:
+            click.confirm(f"Really {what}?", abort=True, err=True)
+            return
+        typed = click.prompt(f"This would {what}. Type its name to go on", default="", show_default=False, err=True)
+        if typed != name:
+            raise click.Abort
 
 
 def ask_password(user: str) -> str | None:

@@ -82,7 +82,7 @@ def add_exchange(
 @click.option("--if-unused", is_flag=True, help="only if nothing is bound to it")
 def delete_exchange(session: CommandSession, name: str, if_unused: bool) -> None:
     """Delete an exchange with its bindings."""
-    session.confirm(f"delete the exchange {name!r} with its bindings")
+    session.confirm(f"delete the exchange {name!r} with its bindings", name)
     query = {"if-unused": "true"} if if_unused else {}
     session.send("DELETE", _place(session, name), what=f"exchange '{name}' in vhost '{session.vhost}'", **query)
     session.say(f"exchange {name!r} deleted")

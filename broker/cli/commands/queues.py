@@ -118,7 +118,7 @@ def add_queue(
 @click.option("--if-unused", is_flag=True, help="only if nobody consumes it")
 def delete_queue(session: CommandSession, name: str, if_empty: bool, if_unused: bool) -> None:
     """Delete a queue with its messages."""
-    session.confirm(f"delete the queue {name!r} with its messages")
+    session.confirm(f"delete the queue {name!r} with its messages", name)
     query = {option: "true" for option, is_on in (("if-empty", if_empty), ("if-unused", if_unused)) if is_on}
     session.send("DELETE", place(session, name), what=f"queue '{name}' in vhost '{session.vhost}'", **query)
     session.say(f"queue {name!r} deleted")
@@ -135,7 +135,7 @@ def delete_queue(session: CommandSession, name: str, if_empty: bool, if_unused: 
 @click.argument("name")
 def purge_queue(session: CommandSession, name: str) -> None:
     """Delete all messages of a queue that nobody holds."""
-    session.confirm(f"delete all messages of the queue {name!r}")
+    session.confirm(f"delete all messages of the queue {name!r}", name)
     session.send("DELETE", f"{place(session, name)}/contents", what=f"queue '{name}' in vhost '{session.vhost}'")
     session.say(f"queue {name!r} purged")
 

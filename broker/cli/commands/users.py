@@ -58,7 +58,7 @@ def add_user(session: CommandSession, name: str, password: str | None) -> None:
 @click.argument("name")
 def delete_user(session: CommandSession, name: str) -> None:
     """Delete a user; open connections are closed."""
-    session.confirm(f"delete the user {name!r} and close the user's connections")
+    session.confirm(f"delete the user {name!r} and close the user's connections", name)
     session.send("DELETE", f"/users/{escaped(name)}", what=f"user '{name}'")
     session.say(f"user {name!r} deleted")
 

@@ -53,7 +53,7 @@ def add_vhost(
 @click.argument("name")
 def delete_vhost(session: CommandSession, name: str) -> None:
     """Delete a virtual host with everything in it."""
-    session.confirm(f"delete the virtual host {name!r} with all its queues and messages")
+    session.confirm(f"delete the virtual host {name!r} with all its queues and messages", name)
     session.send("DELETE", f"/vhosts/{escaped(name)}", what=f"virtual host '{name}'")
     session.say(f"virtual host {name!r} deleted")
 

@@ -353,12 +353,16 @@ def test_under_rabbitmqs_name_the_output_is_rabbitmqs_and_nobody_is_asked(broker
 
 
 def test_on_a_terminal_a_person_is_asked(brokerctl: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = brokerctl("delete_queue orders", given="n\n", is_terminal=True)
-    assert ended.code == 130
-    assert "Really delete the queue 'orders' with its messages?" in ended.out + ended.err
+    told = "This would delete the queue 'orders' with its messages. Type its name to go on"
+    for typed in ("y", "", "order"):
+        ended = brokerctl("delete_queue orders", given=f"{typed}\n", is_terminal=True)
+        assert (ended.code, told in ended.out + ended.err) == (130, True)
     assert brokerctl("list_queues -s name").out == "orders\n"
-    assert brokerctl("delete_queue orders", given="y\n", is_terminal=True).code == 0
+    assert brokerctl("delete_queue orders", given="orders\n", is_terminal=True).code == 0
     assert brokerctl("list_queues -s name").out == ""
+    ended = brokerctl("shutdown", given="n\n", is_terminal=True)
+    assert (ended.code, "Really stop the node?" in ended.out + ended.err) == (130, True)
+    assert brokerctl.node.around.told == []
 
 
 def test_names_that_would_move_the_cursor_are_shown_as_escapes(brokerctl: CommandLine) -> None:
