@@ -1,0 +1,233 @@
+"""What a session of PostgreSQL is told and asked beside the rows of a batch: limits, locks, branches and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+import structlog.testing
+
+from broker.config.connection_options import ConnectionOptions
+from broker.config.store_url import StoreUrl
+from broker.errors import ConfigError, StoreUnavailable
+from broker.ports.branches import BranchKey, PreparedBranch, Xid
+from broker.ports.store import Batch
+from broker.store.server.batch import rows_of
+from broker.store.server.dialect import Marker
+from broker.store.server.engine import SessionTimeouts
+from broker.store.server.postgresql import PREPARE, PostgreSql
+
+MARKER = Marker(3, "abc123", 8, "node-a")
+KEY = BranchKey("/", Xid(7, b"g", b"b"))
+SETTINGS = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "synchronous_standby_names": "s1"}
+Answer = Callable[[str, tuple[Any, ...]], Any]
+
+
+def done(statement: str, _: tuple[Any, ...]) -> Any:
+    """Answer as a server does for which everything is as it should be."""
+    return {"COMMIT": "COMMIT", "DELETE": "DELETE 1"}.get(statement.split()[0], "INSERT 0 1")
+
+
+@dataclass(eq=False)
+class Raw:
+    """A connection of the driver, whose server answers what the test says."""
+
+    answer: Answer = done
+    heard: list[str] = field(default_factory=list)
+    given: list[tuple[Any, ...]] = field(default_factory=list)
+
+    async def execute(self, statement: str, *arguments: Any) -> Any:
+        self.heard.append(statement)
+        self.given.append(arguments)
+        return self.answer(statement, arguments)
+
+    fetchval = fetchrow = fetch = execute
+
+    def get_server_pid(self) -> int:
+        return 7
+
+
+def dialect(timeouts: SessionTimeouts | None = None, schema: str = "") -> PostgreSql:
+    return PostgreSql(StoreUrl(engine="postgresql"), ConnectionOptions(schema=schema), timeouts)
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "milliseconds"),
+    [(None, (10_000, 5_000, 600_000)), (SessionTimeouts(idle=1.5, lock=2.5, statement=3.5), (1_500, 2_500, 3_500))],
+)
+def test_a_session_has_limits_in_milliseconds(
+    timeouts: SessionTimeouts | None, milliseconds: tuple[int, int, int]
+) -> None:
+    idle, lock, statement = milliseconds
+    told = dialect(timeouts)._set_up
+
+    assert f"set_config('idle_in_transaction_session_timeout','{idle}',false)" in told
+    assert f"set_config('lock_timeout','{lock}',false)" in told
+    assert f"set_config('statement_timeout','{statement}',false)" in told
+    assert "set_config('jit','off',false)" in told
+    assert "set_config('default_transaction_isolation','read committed',false)" in told
+    assert "search_path" not in told
+
+
+def test_a_session_looks_into_the_schema_of_the_url() -> None:
+    assert "set_config('search_path','it''s',false)" in dialect(schema="it's")._set_up
+
+
+async def test_a_lock_that_may_wait_has_so_many_milliseconds_and_the_session_its_own_limit_after_it() -> None:
+    raw = Raw()
+
+    assert await dialect().lock(raw, "alone", wait=0.25, silence=9.0) is True
+
+    assert raw.heard == ["SET lock_timeout = 250", "SELECT pg_advisory_lock($1)", "RESET lock_timeout"]
+
+
+async def test_a_lock_that_another_session_keeps_is_not_had() -> None:
+    def refuse(statement: str, _: tuple[Any, ...]) -> None:
+        if "pg_advisory_lock" in statement:
+            raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+
+    assert await dialect().lock(Raw(refuse), "alone", wait=1.0, silence=9.0) is False
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+async def test_a_lock_that_may_not_wait_is_tried_once(is_free: bool) -> None:
+    raw = Raw(lambda *_: is_free)
+
+    assert await dialect().lock(raw, "alone", wait=0.0, silence=9.0) is is_free
+
+    assert raw.heard == ["SELECT pg_try_advisory_lock($1)"]
+
+
+async def test_a_lock_is_known_by_64_bits_of_its_schema_and_name() -> None:
+    raw = Raw()
+    for schema, name in (("", "alone"), ("", "alone"), ("", "shared"), ("other", "alone")):
+        await dialect(schema=schema).lock(raw, name, wait=0.0, silence=9.0)
+
+    keys = [key for (key,) in raw.given]
+    assert keys == [-4584736437414187576, keys[0], *keys[2:]]
+    assert len(set(keys)) == 3
+    assert all(-(1 << 63) <= key < 1 << 63 for key in keys)
+
+
+async def test_a_branch_that_is_prepared_is_added_with_its_content() -> None:
+    raw = Raw()
+
+    await dialect().begin(raw, MARKER, rows_of(Batch(prepared=[PreparedBranch(KEY, b"what it does")]), 0))
+
+    added, content = raw.heard[2:]
+    assert added.startswith('INSERT INTO "MB_DTX_BRANCH" ')
+    assert content.startswith('INSERT INTO "MB_DTX_BRANCH_CONTENT" ')
+    assert raw.given[2:] == [(KEY.digest, "/", 7, b"g", b"b"), (KEY.digest, 0, b"what it does")]
+
+
+async def test_a_branch_that_is_resolved_is_removed_with_its_content() -> None:
+    raw = Raw()
+
+    await dialect().begin(raw, MARKER, rows_of(Batch(resolved=[KEY]), 0))
+
+    removed, content = raw.heard[2:]
+    assert removed.startswith('DELETE FROM "MB_DTX_BRANCH" ')
+    assert content.startswith('DELETE FROM "MB_DTX_BRANCH_CONTENT" ')
+    assert raw.given[2:] == [(KEY.digest,), (KEY.digest,)]
+
+
+async def test_the_statement_of_every_batch_is_planned_once_for_a_connection() -> None:
+    speaker, first, second = dialect(), Raw(), Raw()
+    for raw in (first, first, second):
+        await speaker.begin(raw, MARKER, rows_of(Batch(), 0))
+
+    assert [raw.heard.count(PREPARE) for raw in (first, second)] == [1, 1]
+
+
+@dataclass
+class Notice:
+    sqlstate: str
+
+
+async def test_a_commit_for_which_the_server_warned_is_in_doubt_and_a_warning_before_it_means_nothing() -> None:
+    speaker, raw = dialect(), Raw()
+    speaker._on_notice(raw, Notice("01000"))
+    await speaker.commit(raw)
+
+    def warn(statement: str, _: tuple[Any, ...]) -> str:
+        speaker._on_notice(raw, Notice("01000"))
+        return statement
+
+    raw.answer = warn
+    with pytest.raises(StoreUnavailable, match="the commit did not wait for the synchronous standby"):
+        await speaker.commit(raw)
+
+
+async def test_a_commit_that_was_a_rollback_is_none() -> None:
+    with pytest.raises(StoreUnavailable, match="the commit was answered with ROLLBACK"):
+        await dialect().commit(Raw(lambda *_: "ROLLBACK"))
+
+
+async def test_the_last_batch_is_read_under_a_lock_whose_commit_waits_as_that_of_a_batch() -> None:
+    speaker = dialect()
+    answers = {"BEGIN": "BEGIN", "SELECT": 3, "COMMIT": "COMMIT"}
+    raw = Raw(lambda statement, _: answers[statement.split()[0]])
+
+    assert await speaker.last_batch(raw, MARKER) == 3
+    assert [statement.split()[0] for statement in raw.heard] == ["BEGIN", "SELECT", "SELECT", "COMMIT"]
+    assert raw.heard[1].endswith("FOR UPDATE")
+
+    answers["COMMIT"] = "ROLLBACK"
+    with pytest.raises(StoreUnavailable):
+        await speaker.last_batch(raw, MARKER)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_a_pooler_is_known_by_what_one_session_sees_of_another(is_shared: bool) -> None:
+    raw = Raw()
+
+    def tell(*_: Any) -> None:
+        token = raw.heard[0].split("'")[1]
+        raise asyncpg.RaiseError(token if is_shared else "")
+
+    if is_shared:
+        with pytest.raises(ConfigError, match="lends sessions for one transaction"):
+            await dialect().refuse_shared_sessions(raw, Raw(tell))
+    else:
+        await dialect().refuse_shared_sessions(raw, Raw(tell))
+        assert raw.heard[1] == "RESET cordillera.session"
+
+
+def shown(settings: Mapping[str, str], standbys: int, synchronous: int, known: int, *absent: str) -> Answer:
+    """Answer with these settings and standbys, of whose states so many are known."""
+
+    def answer(statement: str, _: tuple[Any, ...]) -> Any:
+        if "pg_stat_replication" in statement:
+            return standbys, synchronous, known
+        return [(name,) for name in absent] if "pg_replication_slots" in statement else list(settings.items())
+
+    return answer
+
+
+async def test_settings_are_told_when_they_have_changed() -> None:
+    speaker, raw = dialect(), Raw(shown(SETTINGS, 1, 1, 1))
+    with structlog.testing.capture_logs() as logs:
+        assert await speaker.check_safety(raw) == []
+        assert await speaker.check_safety(raw) == []
+        raw.answer = shown(SETTINGS, 1, 1, 1, "standby2")
+        assert await speaker.check_safety(raw) == []
+
+    assert [(log["event"], log["standbys"], log["absent"]) for log in logs] == [
+        ("what a commit means", 1, []),
+        ("what a commit means", 1, ["standby2"]),
+    ]
+    assert logs[0]["synchronous_standby_names"] == "s1"
+
+
+async def test_standbys_whose_state_this_user_may_not_know_are_taken_to_be_synchronous() -> None:
+    assert await dialect().check_safety(Raw(shown(SETTINGS, 1, 0, 0))) == []
+    (line,) = await dialect().check_safety(Raw(shown(SETTINGS, 1, 0, 1)))
+    assert line.startswith("synchronous_standby_names is 's1', and no such standby is connected:")
+
+
+async def test_the_slot_of_a_standby_that_is_absent_is_named() -> None:
+    (line,) = await dialect().check_safety(Raw(shown(SETTINGS | {"synchronous_standby_names": ""}, 0, 0, 0, "s2")))
+    assert line.startswith("the standby of the replication slot 's2' is not connected")
