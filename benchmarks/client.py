@@ -140,6 +140,20 @@ class Client:
         """Make the channel confirm publishes."""
         self.call(method(1, 85, 10, b"\x00"), 85, 11)
 
+    def take_delivery(self) -> tuple[int, bytes]:
+        """Wait for the next delivery; return its tag and its body. Raises PeerFault for a close."""
+        deliver = self.expect(60, 60)
+        tag = int(struct.unpack_from(">Q", deliver, 5 + deliver[4])[0])
+        left = int(struct.unpack_from(">Q", self._next_frame(), 4)[0])
+        body = bytearray()
+        while len(body) < left:
+            body += self._next_frame()
+        return tag, bytes(body)
+
+    def _next_frame(self) -> bytes:
+        _, _, size = FRAME_START.unpack(self._read(FRAME_START.size))
+        return self._read(size + 1)[:-1]
+
     def take_ahead(self) -> bytes:
         """Return what was read beyond the last answer; afterwards the caller reads from `sock` itself."""
         data = bytes(self._ahead)

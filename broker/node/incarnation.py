@@ -141,6 +141,7 @@ class NodeIncarnation:
         self.health: StoreHealth | None = None
         self.tasks: asyncio.TaskGroup
         """Ends with the connections."""
+        self._is_serving = self._is_waking = False
         self.messages_left = 0
         """Messages of this node that are in the store when it has stopped."""
         self.unsafe = unsafe
@@ -218,6 +219,7 @@ class NodeIncarnation:
                 server, loops = self._build(forever, tasks)
                 messages = await self.restore(QueueLimits(window_size=self.config.performance_tuning.slots.window_size))
                 loops += await lifecycle.start(forever)
+                self._is_serving = True
                 try:
                     await serve_clients(server, messages)
                 finally:
@@ -494,7 +496,7 @@ class NodeIncarnation:
                 max_queues=self.config.limits.max_queues_per_virtual_host,
                 default_queue_type=QueueType(self.config.virtual_hosts.default_queue_type_of(name)),
                 dialect=dialect_of(self.config, name),
-                on_activity=self.broker.touched.add,
+                on_activity=self._wake_later,
                 exchange_types=exchange_types,
                 put_copy=put_copy,
                 compile_selector=self.broker.selectors.get,
@@ -553,6 +555,19 @@ class NodeIncarnation:
         """Read messages of a slot from the store, when it has what was appended before. Raises `StoreUnavailable`."""
         await self.journal.readable(slot)
         return await self.store.read(queue, slot, limit, octets)
+
+    def _wake_later(self, queue: Queue) -> None:
+        """Consumers of a queue may have messages from now on, by a change of the topology. Not every change comes from
+        a client, for whom queues are dispatched when its input was handled.
+        """
+        self.broker.touched.add(queue)
+        if self._is_serving and not self._is_waking:
+            self._is_waking = True
+            self.turns.call(self._wake)
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        self.broker.dispatch()
 
     async def _go_on(self, steps: Iterator[None]) -> None:
         """Apply the rest of a change of the topology, and let the queues that it concerns act on it."""

@@ -75,12 +75,14 @@ def test_groups_keep_their_order_when_their_node_is_killed_and_comes_back(
     request: pytest.FixtureRequest, new_cluster: NewCluster, engine: str, channel_of: ChannelOf, name: str
 ) -> None:
     cluster = new_cluster(request.getfixturevalue(engine), 2)
-    cluster.start()
+    cluster.start(120.0)
     publisher = channel_of(cluster[1])
     declare(publisher, name, message_groups=True)
     groups, expected = "abcdef", 0
     settled: set[bytes] = set()
     for round_number in range(3):
+        if not cluster[0].is_running():
+            cluster[0].start(120.0)
         first = consume(channel_of(cluster[0]), name, acks=False, prefetch=50)
         for group in groups:
             publish(publisher, name, f"{round_number}{group}", 50)
@@ -92,7 +94,6 @@ def test_groups_keep_their_order_when_their_node_is_killed_and_comes_back(
         assert len(settled) == expected
         second.cancel()
         second.channel.connection.close()
-        cluster[0].start()
 
 
 def settle_some(taking: Taking, settled: set[bytes], count: int) -> None:
