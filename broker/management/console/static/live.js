@@ -12,7 +12,26 @@ const told = new Map();
 const behind = new Set();
 
 function isBusy(part) {
-  return part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
+  const here = document.activeElement;
+  return (part.contains(here) && !here.matches(".scroll")) || part.querySelector("details[open]") !== null;
+}
+
+// Where somebody is in a part: how far tables are moved, which of them has the focus, which row is chosen.
+function placeIn(part) {
+  const tables = [...part.querySelectorAll(".scroll")].map((table) => ({
+    left: table.scrollLeft, top: table.scrollTop, isHere: table === document.activeElement,
+  }));
+  return { tables, row: [...part.querySelectorAll("tbody tr")].findIndex((row) => row.classList.contains("chosen")) };
+}
+
+function goBack(part, { tables, row }) {
+  part.querySelectorAll(".scroll").forEach((table, at) => {
+    if (!tables[at]) return;
+    table.scrollLeft = tables[at].left;
+    table.scrollTop = tables[at].top;
+    if (tables[at].isHere) table.focus({ preventScroll: true });
+  });
+  part.querySelectorAll("tbody tr")[row]?.classList.add("chosen");
 }
 
 // Put a part in the place of what was.
@@ -26,7 +45,9 @@ function replace(part, fresh) {
       draw(place);
     });
   } else {
+    const place = placeIn(part);
     part.replaceChildren(...fresh.childNodes);
+    goBack(part, place);
   }
   for (const field of part.querySelectorAll("input[name=mark]")) field.value = mark;
 }

@@ -54,7 +54,8 @@ def offers(node: HttpNode, user: str, path: str) -> list[str]:
         ("guest", "/queues", ["Show", "Add a queue", "Add queue"]),
         ("user", "/queues", ["Show", "Add a queue", "Add queue"]),
         ("watcher", "/queues", ["Show"]),
-        ("maker", "/delayed", ["Show", "Deliver then", "Cancel"]),
+        ("maker", "/delayed", ["Show"]),
+        ("guest", "/dead-letters", ["Show"]),
         ("watcher", "/vhosts", ["Show"]),
     ],
 )
