@@ -137,9 +137,13 @@ class OwnBroker:
 class OwnCluster:
     """A context manager that runs `size` nodes on the database at the URL `store`; the first one coordinates."""
 
-    def __init__(self, size: int, store: str, rhythm: Rhythm) -> None:
+    def __init__(
+        self, size: int, store: str, rhythm: Rhythm, *, meets_as_peers: bool = False, command: Sequence[str] = BROKER
+    ) -> None:
+        """The nodes meet in the database or as peers; `command` starts another version of the broker."""
         self._home = Path(tempfile.mkdtemp(prefix="cordillera-bench-cluster-"))
-        base_port, thrift_port = quiet_port(size), quiet_port(size)
+        base_port, thrift_port, member_port = quiet_port(size), quiet_port(size), quiet_port(size)
+        peers = size if meets_as_peers else 0
         self.nodes = [
             OwnBroker(
                 self._home / f"node{number}",
@@ -147,8 +151,9 @@ class OwnCluster:
                     store,
                     base_port,
                     given_id=f"bench-{number}",
-                    membership=Membership(number, thrift_port, rhythm),
+                    membership=Membership(number, thrift_port, rhythm, peers=peers, member_port=member_port),
                 ),
+                command=command,
             )
             for number in range(size)
         ]

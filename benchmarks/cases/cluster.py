@@ -62,21 +62,24 @@ def run(session: Session) -> None:
         return
     own.kill()
     try:
-        across(session, store)
+        for meets_as_peers in (False, True):
+            across(session, store, meets_as_peers=meets_as_peers)
         scaling(session, store)
         for rhythm, name in ((SHIPPED, "as shipped"), (FAST, f"heartbeatInterval {FAST.heartbeat_interval}")):
-            failing(session, store, rhythm, name)
+            for meets_as_peers in (False, True):
+                failing(session, store, rhythm, f"{name}{', peers' * meets_as_peers}", meets_as_peers=meets_as_peers)
     finally:
         own.start()
         session.subject.pid = own.pid
 
 
-def across(session: Session, store: str) -> None:
+def across(session: Session, store: str, *, meets_as_peers: bool) -> None:
     """Messages that are published here and wanted there."""
-    with OwnCluster(2, store, SHIPPED) as cluster:
+    with OwnCluster(2, store, SHIPPED, meets_as_peers=meets_as_peers) as cluster:
         here, there = cluster.addresses
         for scenario, metrics in ((LATENCY, LATENCY_METRICS), (ACROSS, RATE_METRICS)):
-            measured(session, scenario, metrics, [here], [there])
+            name = f"{scenario.name}{', nodes meet as peers' * meets_as_peers}"
+            measured(session, replace(scenario, name=name), metrics, [here], [there])
 
 
 def scaling(session: Session, store: str) -> None:
@@ -88,7 +91,7 @@ def scaling(session: Session, store: str) -> None:
             measured(session, replace(shape, name=name), RATE_METRICS, cluster.addresses, cluster.addresses)
 
 
-def failing(session: Session, store: str, rhythm: Rhythm, rhythm_name: str) -> None:
+def failing(session: Session, store: str, rhythm: Rhythm, rhythm_name: str, *, meets_as_peers: bool) -> None:
     """How long until another node delivers what a node held that was killed or stopped."""
     for name, victim, end in (
         ("kill -9 of the coordinator", 0, OwnBroker.kill),
@@ -98,7 +101,7 @@ def failing(session: Session, store: str, rhythm: Rhythm, rhythm_name: str) -> N
         row = Row("cluster", f"{name} with {UNACKED} unacknowledged, {rhythm_name}", FAILURE_METRICS)
 
         def once(_: Target, victim: int = victim, end: Callable[[OwnBroker], None] = end) -> Values:
-            with OwnCluster(2, store, rhythm) as cluster:
+            with OwnCluster(2, store, rhythm, meets_as_peers=meets_as_peers) as cluster:
                 return take_over(cluster.nodes[victim], cluster.nodes[1 - victim], end)
 
         session.rounds(row, once, [session.subject])

@@ -149,6 +149,7 @@ class Striker:
     def __init__(self, cluster: ClusterOfProcesses, seed: int) -> None:
         self._cluster = cluster
         self._random = random.Random(seed)
+        self._since = self._marks()
 
     def round(self, row: Row) -> Round:
         """Strike, wait until those that must have noticed, mend, and wait until the cluster is whole.
@@ -156,10 +157,12 @@ class Striker:
         Raises `ClusterFailed` when one of these takes too long.
         """
         cluster = self._cluster
+        cluster.wait_until_complete(WHOLE_DEADLINE)
+        self._wait_until_whole(f"before {row.name}")
         coordinator = cluster.coordinator()
         node = coordinator if row.of_coordinator else self._random.choice(cluster.others(coordinator))
         others = cluster.others(node)
-        marks = {each.node_id: each.output.mark() for each in cluster.nodes}
+        marks = self._since
         began = time.monotonic()
         row.strike(cluster, node)
         noticed = handed_over = None
@@ -173,8 +176,8 @@ class Striker:
         time.sleep(max(0.0, began + row.seconds - time.monotonic()))
         ended = time.monotonic()
         row.mend(cluster, node)
-        self._wait(row, node, "is there again", lambda: self._is_whole(marks))
         cluster.wait_until_complete(WHOLE_DEADLINE)
+        self._wait_until_whole(f"after {row.name}")
         over = time.monotonic()
         needless = 0 if row.ends_all else self._needless(row, node, marks)
         return Round(row, node.number, began, over, noticed, handed_over, over - ended, needless)
@@ -182,10 +185,18 @@ class Striker:
     def _wait(self, row: Row, node: BrokerProcess, what: str, condition: Callable[[], bool]) -> None:
         wait_until(condition, WHOLE_DEADLINE, f"{row.name}: {node} {what}", self._cluster.nodes)
 
-    def _is_whole(self, marks: Mapping[str, int]) -> bool:
-        """Does every node, as far as its log says since then, see and reach every other one?"""
-        nodes = self._cluster.nodes
-        return all(_sees(node, marks, other) for node in nodes for other in nodes if other is not node)
+    def _wait_until_whole(self, when: str) -> None:
+        """Return when every node, as far as its log says since it last did, sees and reaches every other one."""
+        nodes, marks = self._cluster.nodes, self._since
+
+        def is_whole() -> bool:
+            self._since = self._marks()
+            return all(_sees(node, marks, other) for node in nodes for other in nodes if other is not node)
+
+        wait_until(is_whole, WHOLE_DEADLINE, f"{when}: all nodes see each other", nodes)
+
+    def _marks(self) -> dict[str, int]:
+        return {node.node_id: node.output.mark() for node in self._cluster.nodes}
 
     def _needless(self, row: Row, node: BrokerProcess, marks: Mapping[str, int]) -> int:
         is_noticed = row.is_gone or row.is_unreached
