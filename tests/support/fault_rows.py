@@ -5,6 +5,7 @@ Knows the cluster's faults and the words of its logs; must not know clients.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ JOINED: Final = "Member joined"
 UNREACHED: Final = "Member cannot be reached"
 REACHED: Final = "Member is reached again"
 ELECTED: Final = "This node is now the coordinator"
+_ALL: Final = (LEFT, JOINED, UNREACHED, REACHED, ELECTED)
 WHOLE_DEADLINE: Final = 120.0
 
 Act = Callable[[ClusterOfProcesses, BrokerProcess], None]
@@ -143,12 +145,43 @@ def rows(beat: float) -> list[Row]:
     ]
 
 
+class Heard:
+    """What one node says of the others and of power, read from its log as it comes."""
+
+    def __init__(self, node: BrokerProcess) -> None:
+        self.said: list[dict[str, Any]] = []
+        self._log = node.output
+        self._read = self._log.mark()
+
+    def catch_up(self) -> list[dict[str, Any]]:
+        """Return all that the node has said of this until now."""
+        lines = self._log.since(self._read).splitlines()
+        self._read += len(lines)
+        self.said += [json.loads(line) for line in lines if line.startswith("{") and any(word in line for word in _ALL)]
+        return self.said
+
+    def since(self, mark: int, words: Sequence[str], of: BrokerProcess | None = None) -> list[dict[str, Any]]:
+        """Return what the node has said since then with these words, of another node if one is given."""
+        return [
+            event
+            for event in self.catch_up()[mark:]
+            if event["event"] in words and (of is None or event.get("member") == of.node_id)
+        ]
+
+    def sees(self, other: BrokerProcess, mark: int) -> bool:
+        """Does the node, as far as it has said since then, see and reach the other one?"""
+        last = {event["event"]: event["timestamp"] for event in self.since(mark, _ALL, other)}
+        joined = last.get(JOINED, "")
+        return last.get(LEFT, "") <= joined and last.get(UNREACHED, "") <= max(joined, last.get(REACHED, ""))
+
+
 class Striker:
     """Strikes a cluster, one round after the other, and notes how soon it was noticed."""
 
     def __init__(self, cluster: ClusterOfProcesses, seed: int) -> None:
         self._cluster = cluster
         self._random = random.Random(seed)
+        self._heard = {node.node_id: Heard(node) for node in cluster.nodes}
         self._since = self._marks()
 
     def round(self, row: Row) -> Round:
@@ -157,7 +190,6 @@ class Striker:
         Raises `ClusterFailed` when one of these takes too long.
         """
         cluster = self._cluster
-        cluster.wait_until_complete(WHOLE_DEADLINE)
         self._wait_until_whole(f"before {row.name}")
         coordinator = cluster.coordinator()
         node = coordinator if row.of_coordinator else self._random.choice(cluster.others(coordinator))
@@ -168,15 +200,14 @@ class Striker:
         noticed = handed_over = None
         if row.is_gone or row.is_unreached:
             words = (LEFT,) if row.is_gone else (LEFT, UNREACHED)
-            self._wait(row, node, "is noticed", lambda: all(_said(each, marks, node, words) for each in others))
+            self._wait(row, node, "is noticed", lambda: all(self._says(each, marks, words, node) for each in others))
             noticed = time.monotonic() - began
         if row.hands_over:
-            self._wait(row, node, "is followed", lambda: any(_said(each, marks, None, (ELECTED,)) for each in others))
+            self._wait(row, node, "is followed", lambda: any(self._says(each, marks, (ELECTED,)) for each in others))
             handed_over = time.monotonic() - began
         time.sleep(max(0.0, began + row.seconds - time.monotonic()))
         ended = time.monotonic()
         row.mend(cluster, node)
-        cluster.wait_until_complete(WHOLE_DEADLINE)
         self._wait_until_whole(f"after {row.name}")
         over = time.monotonic()
         needless = 0 if row.ends_all else self._needless(row, node, marks)
@@ -191,33 +222,26 @@ class Striker:
 
         def is_whole() -> bool:
             self._since = self._marks()
-            return all(_sees(node, marks, other) for node in nodes for other in nodes if other is not node)
+            pairs = ((node, other) for node in nodes for other in nodes if other is not node)
+            return all(self._heard[node.node_id].sees(other, marks[node.node_id]) for node, other in pairs)
 
         wait_until(is_whole, WHOLE_DEADLINE, f"{when}: all nodes see each other", nodes)
+        self._cluster.wait_until_complete(WHOLE_DEADLINE)
 
     def _marks(self) -> dict[str, int]:
-        return {node.node_id: node.output.mark() for node in self._cluster.nodes}
+        return {node_id: len(heard.catch_up()) for node_id, heard in self._heard.items()}
+
+    def _says(
+        self, node: BrokerProcess, marks: Mapping[str, int], words: Sequence[str], of: BrokerProcess | None = None
+    ) -> int:
+        """Return how often a node has said this since then."""
+        return len(self._heard[node.node_id].since(marks[node.node_id], words, of))
 
     def _needless(self, row: Row, node: BrokerProcess, marks: Mapping[str, int]) -> int:
         is_noticed = row.is_gone or row.is_unreached
         return sum(
-            len(_said(each, marks, other, (LEFT,)))
+            self._says(each, marks, (LEFT,), other)
             for each in self._cluster.nodes
             for other in self._cluster.nodes
             if not (is_noticed and node in (each, other))
         )
-
-
-def _said(
-    node: BrokerProcess, marks: Mapping[str, int], of: BrokerProcess | None, words: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return what a node has logged since then with these words, of another node if one is given."""
-    fields = {} if of is None else {"member": of.node_id}
-    return [event for word in words for event in node.output.events(word, since=marks[node.node_id], **fields)]
-
-
-def _sees(node: BrokerProcess, marks: Mapping[str, int], other: BrokerProcess) -> bool:
-    said = _said(node, marks, other, (LEFT, JOINED, UNREACHED, REACHED))
-    last = {event["event"]: event["timestamp"] for event in said}
-    joined = last.get(JOINED, "")
-    return last.get(LEFT, "") <= joined and last.get(UNREACHED, "") <= max(joined, last.get(REACHED, ""))
