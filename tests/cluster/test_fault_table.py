@@ -1,6 +1,6 @@
 """The fault table: each fault several times on three nodes under confirmed load, in both ways in which nodes meet.
 
-`CORDILLERA_ROUNDS` says how often (5), `CORDILLERA_FAULTS` which ones: those that have one of these words, apart by commas.
+`CORDILLERA_ROUNDS` says how often (5), `CORDILLERA_FAULTS` which ones: words of their names, apart by commas.
 """
 
 from __future__ import annotations
