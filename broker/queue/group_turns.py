@@ -1,4 +1,4 @@
-"""The consumers of a queue with message groups, and which group's turn it is (ADR 83).
+"""Which group's turn it is in a queue with message groups (ADR 83).
 
 Groups take turns, one message each. No more than `concurrency` messages of a group are with clients at once, the oldest
 ones, so with one its order holds whatever becomes of a message: the next one goes out when it is settled, or again when
@@ -10,13 +10,12 @@ The messages stay in their places in memory (`ReadyMessages.take_out`); here are
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from broker.codec.message_group import NO_GROUP, group_of
 from broker.message import TRANSIENT, Message
-from broker.queue.dispatcher import Dispatching, QueueConsumer
-from broker.queue.pace import UNLIMITED, DeliveryAllowance
+from broker.queue.dispatcher import Dispatching
 from broker.queue.ready_messages import ReadyMessages, id_of_message, insert_in_order
 
 _RUN: Final = 64
@@ -44,29 +43,25 @@ class _Group:
 
 
 class GroupTurns:
-    """The consumers of one queue on this node, and the groups whose messages they get in turn."""
+    """The groups of one queue on this node, whose messages its consumers get in turn."""
 
     __slots__ = (
         "_changes",
         "_groups",
-        "_is_active",
         "_listed",
         "_pass_size",
         "_round",
         "_served",
-        "allowance",
+        "_turns",
         "concurrency",
         "flying",
         "has_drained",
-        "turns",
     )
 
-    def __init__(self, turns: Dispatching, concurrency: int, allowance: DeliveryAllowance = UNLIMITED) -> None:
+    def __init__(self, turns: Dispatching, concurrency: int) -> None:
         """`turns` has the consumers."""
-        self.turns = turns
+        self._turns = turns
         self.concurrency = concurrency
-        self.allowance = allowance
-        self._is_active = True
         self._groups: dict[int, _Group] = {}
         self._round: deque[_Group] = deque()  # those whose turn may come, the next one first
         self.flying: dict[int, _Group] = {}
@@ -77,70 +72,6 @@ class GroupTurns:
         self._changes = _NEVER  # of the window when the candidates were found
         self._served = 0
         self._pass_size = 0
-
-    # Who is there: `Dispatching`
-
-    @property
-    def is_active(self) -> bool:
-        """Is it this node that gives out the queue's messages?"""
-        return self._is_active
-
-    @is_active.setter
-    def is_active(self, is_active: bool) -> None:
-        self._is_active = self.turns.is_active = is_active
-
-    @property
-    def was_used(self) -> bool:
-        return self.turns.was_used
-
-    @was_used.setter
-    def was_used(self, was_used: bool) -> None:
-        self.turns.was_used = was_used
-
-    @property
-    def consumers(self) -> Collection[QueueConsumer]:
-        return self.turns.consumers
-
-    @property
-    def is_in_exclusive_use(self) -> bool:
-        return self.turns.is_in_exclusive_use
-
-    @property
-    def has_takers(self) -> bool:
-        return self._is_active and self.turns.has_takers
-
-    @property
-    def has_priorities(self) -> bool:
-        return self.turns.has_priorities
-
-    @property
-    def priority(self) -> int:
-        return self.turns.priority
-
-    def add(self, consumer: QueueConsumer) -> None:
-        self.turns.add(consumer)
-
-    def remove(self, consumer: QueueConsumer) -> bool:
-        return self.turns.remove(consumer)
-
-    def remove_all(self) -> list[QueueConsumer]:
-        return self.turns.remove_all()
-
-    def wake(self, consumer: QueueConsumer) -> None:
-        self.turns.wake(consumer)
-
-    def wake_next(self, consumer: QueueConsumer) -> None:
-        self.turns.wake_next(consumer)
-
-    def has_credit(self) -> bool:
-        return self._is_active and self.turns.has_credit() and self.allowance.room(1) > 0
-
-    def room(self, limit: int) -> int:
-        return self.turns.room(self.allowance.room(limit)) if self._is_active else 0
-
-    def share_out(self, ready: deque[Message]) -> bool:
-        """Nobody is asked: `serve` gives out what there is."""
-        return False
 
     def set_concurrency(self, concurrency: int) -> None:
         """So many messages of each group may be out from now on."""
@@ -174,16 +105,15 @@ class GroupTurns:
     def serve(self, window: ReadyMessages) -> None:
         """Give what is in memory to consumers that have credit, one message of each group in turn. Hot."""
         self.look(window)
-        turns, allowance = self.turns, self.allowance
-        while self._round and self._is_active and turns.has_credit():
-            run = self._run(turns.room(allowance.room(_RUN)))
+        turns = self._turns
+        while self._round and turns.has_credit():
+            run = self._run(turns.room(_RUN))
             if not run:
                 break
             offered = tuple(run)
             turns.share_out(run)
             taken = offered[: len(offered) - len(run)]
             self._give_back(run)
-            allowance.spend(len(taken))
             self._served += len(taken)
             if not taken:
                 break
@@ -192,7 +122,7 @@ class GroupTurns:
     def take_next(self, window: ReadyMessages) -> Message | None:
         """Remove and return the message whose turn it is, for basic.get; None when there is none in memory."""
         self.look(window)
-        run = self._run(1) if self._is_active else ()
+        run = self._run(1) if self._turns.is_active else ()
         for message in run:
             self._served += 1
             window.take_out((message,))

@@ -104,7 +104,7 @@ class GroupedQueue(Queue):
             return None
         message = None if self._reads_late() else self._groups.take_next(window)
         if message is None:
-            self._look_into_slots(self._groups.is_active)
+            self._look_into_slots(self.turns.dispatcher.is_active)
             return None
         if window.tail is window.ready:
             window.bytes -= message.weight
@@ -139,7 +139,7 @@ class GroupedQueue(Queue):
         if may_deliver and not self._reads_late():
             turns.serve(window)
             if window.tail is not window.ready:
-                self._look_into_slots(turns.has_takers)
+                self._look_into_slots(self.turns.has_takers)
             elif not window.ready:
                 window.bytes = 0
         if window.is_watched and self._expiry is not None:
@@ -148,7 +148,7 @@ class GroupedQueue(Queue):
             window.page_out()
         if self._after_dispatch is not None:
             self._after_dispatch(self)
-        return turns.is_waiting and bool(turns.consumers)
+        return turns.is_waiting and bool(self.turns.consumers)
 
     def _look_into_slots(self, is_wanted: bool) -> None:
         """Bring messages of groups into memory that have none there, if they are wanted."""
@@ -159,7 +159,7 @@ class GroupedQueue(Queue):
             window.join_tail()
             turns.serve(window)
             return
-        is_due = turns.is_pass_over or (turns.has_credit() and not turns.is_waiting)
+        is_due = turns.is_pass_over or (self.turns.dispatcher.has_credit() and not turns.is_waiting)
         if window.may_page and is_due:
             window.close_tail()
             cursor.note_change()

@@ -1,4 +1,5 @@
-"""The consumers of a queue that limits its deliveries: they get as many messages as its `DeliveryAllowance` leaves.
+"""The consumers of a queue that limits its deliveries, or has message groups: they get as many messages as its
+`DeliveryAllowance` leaves.
 
 One node of a cluster gives out the messages of such a queue (ADR 84).
 """

@@ -1,8 +1,8 @@
 """The consumers of one queue on this node, and who decides which of them gets the next message.
 
 Mostly that is the `Dispatcher`, or `SingleActive`. Around it lies `Selecting` while some of them select messages,
-`Yielding` while those of other nodes may come before them, `Metered` when the queue limits its deliveries, or
-`GroupTurns` when it has message groups.
+`Yielding` while those of other nodes may come before them, `Metered` when the queue limits its deliveries, or one node
+gives out its message groups.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from broker.queue.dispatcher import Dispatcher, Dispatching, QueueConsumer
 from broker.queue.group_turns import GroupTurns
 from broker.queue.metered import Metered
-from broker.queue.pace import DeliveryAllowance
+from broker.queue.pace import UNLIMITED, DeliveryAllowance
 from broker.queue.selecting import Selecting
 from broker.queue.settings import QueueSettings
 from broker.queue.single_active import SingleActive
@@ -34,7 +34,7 @@ class QueueTurns:
         self.selection: Selecting | None = None
         """The same consumers, when there is one that selects messages."""
         self._yielding: Yielding | None = None
-        self._metered: Metered | GroupTurns | None = None
+        self._metered: Metered | None = None
 
     def set(self, settings: QueueSettings) -> None:
         """This is what the queue is set to do from now on: all consumers stay, whether one of them or each may have
@@ -154,8 +154,8 @@ class QueueTurns:
 
     def group(self, concurrency: int) -> GroupTurns:
         """Let groups of messages take turns from now on; return who knows whose turn it is."""
-        self.dispatcher = self._metered = groups = GroupTurns(self.dispatcher, concurrency)
-        return groups
+        self.meter(UNLIMITED)
+        return GroupTurns(self.dispatcher, concurrency)
 
     @property
     def held_until(self) -> int | None:
