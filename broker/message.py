@@ -258,7 +258,7 @@ class MessageIdGenerator:
     id is one greater than the last and runs ahead of the clock.
     """
 
-    __slots__ = ("_lane_bits", "last")
+    __slots__ = ("_lane_bits", "last", "now_ms")
 
     def __init__(self, lane: int, last: int = 0) -> None:
         """Continue `lane` (0 to 255) after `last`, the highest id it may already have used."""
@@ -266,9 +266,12 @@ class MessageIdGenerator:
             raise ValueError(f"lane {lane} is not between 0 and 255")
         self._lane_bits = lane << 10
         self.last = (last >> 18 << 18) + self._lane_bits + (COUNTER_MASK if last else 0)
+        self.now_ms = 0
+        """When the current batch came, in milliseconds since 1970: ids may be ahead of it."""
 
     def advance(self, wall_ms: int) -> None:
         """Make the next id carry the time `wall_ms`, unless the lane is already past it. Call once per batch."""
+        self.now_ms = wall_ms
         base = ((wall_ms - _EPOCH_MS) << 18) + self._lane_bits
         if base > self.last:
             self.last = base

@@ -43,7 +43,6 @@ from broker.message import (
     TRANSIENT,
     Message,
     ids_between,
-    published_ms,
 )
 from broker.queue.queue import Queue
 from broker.topology.keys import NO_KEYS, KeyRules, key_rules
@@ -357,8 +356,8 @@ class Publisher:
 
     @property
     def _arrived_ms(self) -> int:
-        """When what is being published has come, in milliseconds since 1970."""
-        return published_ms(self._ids.last)
+        """When what is being published has come, in milliseconds since 1970. Ids may be ahead of that."""
+        return self._ids.now_ms
 
     def _due(self, route: Route, content: Content) -> int:
         """Return when a message whose headers may say so is to be routed; 0 for at once."""

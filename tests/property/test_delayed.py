@@ -159,11 +159,13 @@ class DelayedMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         state = self.harness.store.state
         state.holder = None
-        self.clock.restart()
         for message in self.messages.values():
             # One that is not persistent is in memory alone once it is due.
-            message.is_certain &= message.is_persistent or self.clock.wall_ms() < message.not_before
+            is_due = self.clock.wall_ms() >= message.not_before
+            message.is_certain &= message.is_persistent or not is_due
+            message.not_before = 0 if is_due else message.not_before  # it has gone on, wherever the clock goes now
             message.has_seen_crash = True
+        self.clock.restart()
         self.harness = Harness(queue_limits=LIMITS, clock=self.clock, state=state)
         self.peer = self.harness.peer()
         self.harness.run()
@@ -205,16 +207,18 @@ class DelayedMachine(RuleBasedStateMachine):
         return done[0]
 
     def teardown(self) -> None:
+        latest = max((each.not_before for each in self.messages.values() if not each.is_cancelled), default=0)
+        self.harness.pass_time(max(latest - self.clock.wall_ms(), 0) / 1000 * (1 + 2 * SLEW))
         for _ in range(len(self.messages) + 5):  # of those that have no room, a few come each second
             self.harness.pass_time(62.0)
             self.harness.commit()
             self.consume()
-        missing = [
-            name
+        missing = {
+            name: message
             for name, message in self.messages.items()
             if message.is_certain and not message.is_cancelled and not message.has_come
-        ]
-        assert missing == []
+        }
+        assert not missing, f"at {self.clock.wall_ms()}: {missing}"
         self.harness.commit()
         schedule = self.harness.vhost.schedule
         assert schedule is None or schedule.ready_count == 0

@@ -28,6 +28,7 @@ from broker.codec.methods import (
     TxSelect,
 )
 from broker.codec.properties import BasicProperties
+from broker.message import first_id_at
 from broker.ports.names import SCHEDULE
 from broker.queue.settings import QueueLimits
 from tests.support.harness import Client, Harness
@@ -398,3 +399,21 @@ def test_clients_see_nothing_of_the_schedule(harness: Harness, peer: Client) -> 
     closed = peer.call(1, QueueDeclare(queue=SCHEDULE, passive=True))
     assert isinstance(closed, ChannelClose)
     assert closed.reply_code == 404
+
+
+def test_ids_that_are_ahead_of_the_clock_move_no_delay(harness: Harness, peer: Client) -> None:
+    """They are after a start on a store whose clock was set back."""
+    declare(peer)
+    declare(peer, "held", deliver_at_header="eta")
+    now = harness.clock.wall_ms()
+    harness.broker.ids.see(first_id_at(now + 3_600_000))
+    peer.publish("q", b"delay", properties=timed(x_delay=1000))
+    peer.publish("q", b"moment", properties=timed(x_deliver_at=now + 1001))
+    peer.publish("held", b"eta", properties=timed(eta=now + 1001))
+    harness.commit()
+    harness.pass_time(1.0)
+    harness.commit()
+    assert got(peer) + got(peer, "held") == []
+    harness.pass_time(0.001)
+    harness.commit()
+    assert got(peer) + got(peer, "held") == [b"delay", b"moment", b"eta"]
