@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pika
+import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from benchmarks.nodes.configuration import NodeConfiguration
@@ -99,6 +101,29 @@ def test_a_broker_goes_on_with_every_message_of_a_restored_dump(
     channel.connection.close()
     assert new.stop() == 0
     database_server.drop_database(restored)
+
+
+@pytest.mark.slow
+def test_a_broker_goes_on_with_every_message_of_an_archive(tmp_path: Path, channel_of: OpenChannel) -> None:
+    old = BrokerProcess(tmp_path / "old", NodeConfiguration(f"jdbc:sqlite:{tmp_path}/data/mb.db"))
+    old.start()
+    use(channel_of(old))
+    backup = tmp_path / "backup.tar"
+    line = ["db", "backup", str(old.config), str(backup)]
+    assert brokerctl(line, {}) == 78
+    assert old.stop() == 0
+    assert brokerctl(line, {}) == 0
+
+    again = tmp_path / "again"
+    with tarfile.open(backup) as archive:
+        archive.extractall(again, filter="data")
+    new = BrokerProcess(tmp_path / "new", NodeConfiguration(f"jdbc:sqlite:{again}/mb.db"))
+    new.start()
+    channel = channel_of(new)
+
+    assert [len(take_all(channel, name)) for name in NAMES] == [1 + 2 * len(SIZES)] + [1 + len(SIZES)] * 8
+    channel.connection.close()
+    assert new.stop() == 0
 
 
 def fill(channel: BlockingChannel) -> None:

@@ -489,6 +489,7 @@ def test_a_node_is_stopped_and_reloaded_on_its_machine(brokerctl: CommandLine) -
         ("shutdown", "stop the node"),
         ("change_password ann secret", "change_password"),
         ("db upgrade /etc/cordillera", "create or migrate the tables of the database in /etc/cordillera"),
+        ("config convert old new", "write what old means into new"),
         ("db backup /etc/cordillera x.sql", "write the database in /etc/cordillera to x.sql"),
         ("delete_user ann", "delete the user 'ann' and close the user's connections"),
     ],
