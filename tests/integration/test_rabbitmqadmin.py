@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+import trustme
 
 from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.ports import quiet_port
@@ -133,16 +134,26 @@ def first_line(output: str) -> str:
     return " ".join(cell.strip() for cell in first.strip("|").split("|")) if first.startswith("|") else first
 
 
-def test_every_verb_of_rabbitmqadmin_has_the_exit_code_and_the_words_that_it_has_with_rabbitmq(tmp_path: Path) -> None:
-    port = quiet_port()
-    configuration = NodeConfiguration(f"jdbc:sqlite:{tmp_path}/mb.db", http_port=port)
-    broker = BrokerProcess(tmp_path / "node", configuration)
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+def test_every_verb_of_rabbitmqadmin_has_the_exit_code_and_the_words_that_it_has_with_rabbitmq(
+    is_tls: bool, tmp_path: Path
+) -> None:
+    authority, store = tmp_path / "authority.pem", tmp_path / "node.pem"
+    trusted = trustme.CA()
+    trusted.cert_pem.write_to_path(str(authority))
+    trusted.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(store))
+    plain, tls = quiet_port(), quiet_port()
+    url = f"jdbc:sqlite:{tmp_path}/mb.db"
+    broker = BrokerProcess(
+        tmp_path / "node", NodeConfiguration(url, http_port=plain, https_port=tls, key_store=str(store))
+    )
     broker.start()
+    where = ["--port", str(tls), "--ssl", "--ssl-ca-cert-file", str(authority)] if is_tls else ["--port", str(plain)]
     different = []
     try:
         for line, code, words in VERBS:
             arguments = line.replace("FILE", str(tmp_path / "definitions.json")).split()
-            command = [sys.executable, str(ADMIN), "--host", "127.0.0.1", "--port", str(port), *arguments]
+            command = [sys.executable, str(ADMIN), "--host", "127.0.0.1", *where, *arguments]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             told = first_line(done.stdout + done.stderr)
             if done.returncode != code or not told.startswith(words):
