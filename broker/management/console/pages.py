@@ -168,6 +168,21 @@ async def delayed(visit: Visit) -> dict[str, Any]:
     }
 
 
+async def find(visit: Visit) -> dict[str, Any]:
+    """Where a message is (docs/finding-messages.md)."""
+    vhost = visit.query.get("vhost") or await first_open(visit, "/") or "/"
+    by, value = visit.query.get("by") or _IDENTIFIERS[0][0], visit.query.get("value", "")
+    query = {by: value, "limit": _LOOKED_AT} | {name: visit.query[name] for name in ("before",) if name in visit.query}
+    return {
+        "found": await visit.ask.get(f"/broker/find/{segment(vhost)}", query) if value else None,
+        "vhost": vhost,
+        "vhosts": await vhost_choices(visit),
+        "by": by,
+        "value": value,
+        "identifiers": _IDENTIFIERS,
+    }
+
+
 async def timeline(visit: Visit) -> dict[str, Any]:
     """What has happened to the members of the cluster, the newest first, as a table and as a drawing."""
     entries = await visit.ask.get("/broker/timeline", {"limit": _MOST_ENTRIES})
@@ -217,6 +232,10 @@ def _rate(stats: Mapping[str, Any], name: str) -> float:
 
 _CARBON: Final = "carbon"
 """The virtual host of WSO2's clients."""
+_IDENTIFIERS: Final = (("message_id", "message_id"), ("correlation_id", "correlation_id"), ("id", "ID in lists"))
+"""By what messages are found, and the words for that."""
+_LOOKED_AT: Final = "50000"
+"""Stored messages that a search looks at."""
 _LINES: Final = "100"
 _MOST_NODES: Final = 100
 _MOST_ENTRIES: Final = "1000"
@@ -234,6 +253,7 @@ PAGES: Final = (
     ConsolePage("/subscriptions", "subscriptions.html", subscriptions, is_live=True),
     ConsolePage("/dead-letters", "dead-letters.html", dead_letters, is_live=True),
     ConsolePage("/delayed", "delayed.html", delayed),
+    ConsolePage("/find", "find.html", find),
     ConsolePage("/timeline", "timeline.html", timeline, is_live=True),
     ConsolePage("/slots", "slots.html", slots, is_live=True),
     ConsolePage("/logs", "logs.html", logs, is_live=True),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from structlog.testing import capture_logs
 
 from broker.codec.field_table import FieldTable
-from broker.codec.methods import BasicConsume, QueueDeclare
+from broker.codec.methods import BasicConsume, BasicGet, BasicReject, QueueDeclare
 from broker.codec.properties import BasicProperties
 from broker.management.console.pages import PAGES
 from broker.management.console.sessions import IDLE
@@ -406,6 +407,34 @@ def test_a_page_of_users_has_so_many_and_their_own_permissions(node: HttpNode, b
     second = browser.open("/users?page=2")
     assert "^z59" in second
     assert "^z00" not in second
+
+
+def test_a_message_is_found_with_its_way(node: HttpNode, browser: Browser) -> None:
+    assert "Its way" not in text_of(browser.open("/find"))
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    message = {"routing_key": "q", "payload": "", "payload_encoding": "string", "properties": {"message_id": "m <1>"}}
+    assert node.status("POST", "/exchanges/%2F/amq.default/publish", message) == 200
+    found = text_of(browser.open("/find?vhost=%2F&by=message_id&value=m+%3C1%3E"))
+    assert "ready" in found
+    assert "1 stored messages were looked at" in found or "0 stored messages were looked at" in found
+    assert "No such message" in text_of(browser.open("/find?vhost=%2F&by=id&value=17"))
+
+
+def test_who_holds_a_message_that_died_is_told_with_its_way(node: HttpNode, browser: Browser) -> None:
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": arguments})
+    node.status("PUT", "/queues/%2F/dead", {"durable": True})
+    client = node.harness.peer()
+    client.publish("q", b"", properties=BasicProperties(message_id="m", delivery_mode=2))
+    got: Any = client.call(1, BasicGet(queue="q"))
+    client.send(1, BasicReject(got.delivery_tag, requeue=False))
+    node.harness.commit()
+    client.contents()
+    client.send(1, BasicGet(queue="dead"))
+    found = text_of(browser.open("/find?vhost=%2F&value=m"))
+    assert "unacked" in found
+    assert "basic.get of guest" in found
+    assert "q (rejected, 1 times) › dead" in " ".join(found.split())
 
 
 def test_delayed_messages_are_chosen_moved_and_cancelled(node: HttpNode, browser: Browser) -> None:

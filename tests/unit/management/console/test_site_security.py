@@ -29,6 +29,7 @@ WHO_MAY = {
     "/subscriptions": EVERYBODY,
     "/dead-letters": {"guest"},
     "/delayed": {"maker", "guest"},
+    "/find": EVERYBODY,
     "/timeline": {"watcher", "guest"},
     "/slots": {"watcher", "guest"},
     "/logs": {"guest"},
