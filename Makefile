@@ -7,6 +7,9 @@ COORDINATION ?= database
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
+# The tests start hundreds of brokers: each would compile all its modules where byte code may not be written.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help imports run docs cluster-demo databases test test-slow test-chaos mutants jms check format bench clean
 

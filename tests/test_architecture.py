@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.imports import ROOT, House, floor_of, floors, imported, is_in, module_of, parsed
 
@@ -27,7 +26,13 @@ def may_do_io(module: str) -> bool:
     return edges is None or any(is_in(module, edge) for edge in edges)
 
 
-PURE = [path for module, path in HOUSE.files.items() if module != "broker" and not may_do_io(module)]
+def imports_at_top(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def faults(rule: Callable[[Path], Iterable[str]], paths: Iterable[Path] = FILES) -> list[str]:
+    """Return what breaks a rule, in which module."""
+    return [f"{module_of(path)}: {fault}" for path in paths for fault in rule(path)]
 
 
 def test_every_package_and_every_module_at_the_top_stands_on_one_floor() -> None:
@@ -68,16 +73,16 @@ def test_the_top_of_the_package_holds_few_modules() -> None:
     assert len(HOUSE.top) <= MOST_AT_THE_TOP, HOUSE.top
 
 
-@pytest.mark.parametrize("path", PURE, ids=module_of)
-def test_pure_modules_import_no_io(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imported(path)} & IMPURE
+def test_pure_modules_import_no_io() -> None:
+    pure = (path for module, path in HOUSE.files.items() if module != "broker" and not may_do_io(module))
+    assert {module_of(path): found for path in pure if (found := imports_at_top(path) & IMPURE)} == {}
 
 
 def test_every_module_that_may_do_io_by_name_does() -> None:
     named = [edge for floor in TABLE if floor.edges is not None for edge in floor.edges]
     for edge in named:
         files = [path for module, path in HOUSE.files.items() if is_in(module, edge)]
-        assert any({name.split(".")[0] for name in imported(path)} & IMPURE for path in files), edge
+        assert any(imports_at_top(path) & IMPURE for path in files), edge
 
 
 # What only one place may do
@@ -106,14 +111,18 @@ def queue_attributes() -> set[str]:
     return names | {node.name for node in queue.body if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if "queue" not in path.parts], ids=module_of)
-def test_no_module_outside_the_queue_package_assigns_an_attribute_of_a_queue(path: Path) -> None:
+def assigned_to_queues(path: Path) -> Iterator[str]:
+    if "broker.queue.queue" not in imported(path):
+        return
     attributes = queue_attributes()
-    knows_queues = "broker.queue.queue" in imported(path)
     for holder, name in assigned(path):
-        is_queue = holder.rpartition(".")[2].lstrip("_").endswith("queue") and knows_queues
-        assert not is_queue, f"{holder}.{name} = ..."
-        assert holder in ("self", "cls") or name not in attributes or not knows_queues, f"{holder}.{name} = ..."
+        is_queue = holder.rpartition(".")[2].lstrip("_").endswith("queue")
+        if is_queue or (holder not in ("self", "cls") and name in attributes):
+            yield f"{holder}.{name} = ..."
+
+
+def test_no_module_outside_the_queue_package_assigns_an_attribute_of_a_queue() -> None:
+    assert faults(assigned_to_queues, [path for path in FILES if "queue" not in path.parts]) == []
 
 
 def test_that_rule_finds_an_assignment(tmp_path: Path) -> None:
@@ -122,28 +131,49 @@ def test_that_rule_finds_an_assignment(tmp_path: Path) -> None:
     assert assigned(path) == {("queue", "ready"), ("it.queue", "_unacked"), ("queue", "lane")}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_only_the_node_and_the_cluster_itself_ask_whether_there_is_a_cluster(path: Path) -> None:
-    module = module_of(path)
-    if is_in(module, "broker.node") or is_in(module, "broker.coordination") or is_in(module, "broker.config"):
-        return
+def asks_for_a_cluster(path: Path) -> Iterator[str]:
     for node in ast.walk(parsed(path)):
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-        assert name not in ("is_clustered", "is_alone", "is_standalone"), f"line {getattr(node, 'lineno', 0)}: {name}"
+        if name in ("is_clustered", "is_alone", "is_standalone"):
+            yield f"line {getattr(node, 'lineno', 0)}: {name}"
         if isinstance(node, ast.Compare) and any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
             asked = ast.unparse(node.left).rpartition(".")[2].lstrip("_")
-            assert asked not in ("cluster", "peers", "replicator", "agent"), f"line {node.lineno}: {ast.unparse(node)}"
+            if asked in ("cluster", "peers", "replicator", "agent"):
+                yield f"line {node.lineno}: {ast.unparse(node)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_no_task_is_started_outside_a_group_and_no_error_is_swallowed_unseen(path: Path) -> None:
+def test_only_the_node_and_the_cluster_itself_ask_whether_there_is_a_cluster() -> None:
+    asking = ("broker.node", "broker.coordination", "broker.config")
+    others = [path for module, path in HOUSE.files.items() if not any(is_in(module, each) for each in asking)]
+    assert faults(asks_for_a_cluster, others) == []
+
+
+def unseen(path: Path) -> Iterator[str]:
     for node in ast.walk(parsed(path)):
-        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"line {node.lineno}: bare except"
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            assert called not in ("asyncio.create_task", "asyncio.ensure_future"), f"line {node.lineno}: {called}"
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"line {node.lineno}: bare except"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("asyncio.create_task", "asyncio.ensure_future"):
+            yield f"line {node.lineno}: {ast.unparse(node.func)}"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.read_text()], ids=module_of)
-def test_every_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(parsed(path))
+def test_no_task_is_started_outside_a_group_and_no_error_is_swallowed_unseen() -> None:
+    assert faults(unseen) == []
+
+
+def test_those_rules_find_what_breaks_them(tmp_path: Path) -> None:
+    path = tmp_path / "careless.py"
+    path.write_text(
+        "from broker.queue.queue import Queue\n"
+        "def f(it):\n"
+        "    it.queue.lane = it.ready = 1\n"
+        "    if cluster is None or it.is_alone: asyncio.create_task(f(it))\n"
+        "    try: pass\n"
+        "    except: pass\n"
+    )
+    assert sorted(assigned_to_queues(path)) == ["it.queue.lane = ...", "it.ready = ..."]
+    assert sorted(asks_for_a_cluster(path)) == ["line 4: cluster is None", "line 4: is_alone"]
+    assert sorted(unseen(path)) == ["line 4: asyncio.create_task", "line 6: bare except"]
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [path for path in FILES if path.read_text() and not ast.get_docstring(parsed(path))] == []

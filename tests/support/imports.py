@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +52,11 @@ class House:
             for path in sorted((root / "broker").rglob("*.py"))
             if "migrations" not in path.parts
         }
-        self.imports: Mapping[str, frozenset[str]] = {
-            module: frozenset(self._known(path) - {module}) for module, path in self.files.items()
-        }
+
+    @cached_property
+    def imports(self) -> Mapping[str, frozenset[str]]:
+        """What each module imports of the others."""
+        return {module: frozenset(self._known(path) - {module}) for module, path in self.files.items()}
 
     @property
     def top(self) -> list[str]:
