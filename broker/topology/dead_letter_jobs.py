@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
 from typing import Any, Final
 
 import structlog
@@ -17,11 +16,10 @@ import structlog
 from broker.auth.audit import DEAD_LETTERS_MOVED, tell
 from broker.errors import AdministrationError, BrokerError
 from broker.topology.dead_letter_channels import Chosen, DeadLetterChannels, Moved
+from broker.topology.jobs import JobBook
 
 _log = structlog.get_logger(__name__)
 
-MOST_RUNNING: Final = 4
-"""Jobs of a node that run at once."""
 MOST_KEPT: Final = 100
 """Jobs of a node that are remembered: those that have ended first are forgotten first."""
 ACTIONS: Final = ("restore", "reroute", "delete")
@@ -76,40 +74,34 @@ class DeadLetterJobs:
         self._channels = channels
         self._spawn = spawn
         self._now_ms = now_ms
-        self._numbers = count(1)
-        self._by_number: dict[int, DeadLetterJob] = {}
+        self._jobs = JobBook[DeadLetterJob](MOST_KEPT, "wait for one of them, or cancel it")
 
     def of(self, vhost: str) -> Sequence[DeadLetterJob]:
         """Return the jobs of a virtual host, the newest first."""
-        return [job for job in reversed(self._by_number.values()) if job.vhost == vhost]
+        return [job for job in self._jobs if job.vhost == vhost]
 
     def find(self, vhost: str, number: int) -> DeadLetterJob | None:
         """Return a job of a virtual host."""
-        job = self._by_number.get(number)
+        job = self._jobs.find(number)
         return job if job is not None and job.vhost == vhost else None
 
     def start(self, vhost: str, action: str, chosen: Chosen, *, target: str = "", by: str = "") -> DeadLetterJob:
         """Begin a job. Raises `AdministrationError` for what cannot be done, or when there are too many."""
         if action not in ACTIONS:
             raise AdministrationError(f"there is no action '{action}': there are {', '.join(ACTIONS)}")
-        if sum(job.is_running for job in self._by_number.values()) >= MOST_RUNNING:
-            raise AdministrationError(f"{MOST_RUNNING} jobs are running: wait for one of them, or cancel it")
+        self._jobs.require_room()
         self._channels.check(vhost, chosen, target if action == "reroute" else None)
         total = self._channels.waiting(vhost) if chosen.ids is None else len(chosen.ids)
-        job = DeadLetterJob(next(self._numbers), vhost, action, chosen, target, by, total, self._now_ms(), Moved())
-        self._by_number[job.number] = job
-        self._forget()
+        now = self._now_ms()
+        job = self._jobs.add(
+            lambda number: DeadLetterJob(number, vhost, action, chosen, target, by, total, now, Moved())
+        )
         self._spawn(self._run(job))
         return job
 
     def cancel(self, job: DeadLetterJob) -> None:
         """Let a job end after the page that it is at. One that has ended stays as it is."""
         job.moved.is_cancelled = True
-
-    def _forget(self) -> None:
-        ended = [job.number for job in self._by_number.values() if not job.is_running]
-        for number in ended[: max(len(self._by_number) - MOST_KEPT, 0)]:
-            del self._by_number[number]
 
     async def _run(self, job: DeadLetterJob) -> None:
         try:

@@ -21,6 +21,7 @@ from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
 from broker.selector.tokens import SelectorError
 from broker.topology.dead_letter_channels import AT_ONCE, Chosen, DeadLetterChannels, Moved
+from broker.topology.jobs import JobBook
 from broker.topology.letter import Letter
 from broker.topology.vhost import VirtualHost
 
@@ -66,6 +67,10 @@ class Redrive:
     """Where the messages are now, with their ids there."""
     restored: Moved | None = None
 
+    @property
+    def is_running(self) -> bool:
+        return self.state in ("running", "restoring")
+
     def told(self) -> dict[str, Any]:
         """Return what operators are told."""
         told: dict[str, Any] = {
@@ -104,12 +109,11 @@ class Redrives:
         self._ids = ids
         self._pause = pause
         self._spawn = spawn
-        self._operations: dict[int, Redrive] = {}
-        self._last = 0
+        self._operations = JobBook[Redrive](_KEPT, "wait for one of them")
 
     def operation(self, number: int) -> Redrive:
         """Return an operation. Raises `AdministrationError` if none is remembered under this number."""
-        found = self._operations.get(number)
+        found = self._operations.find(number)
         if found is None:
             raise AdministrationError(f"this node remembers no operation {number}")
         return found
@@ -130,13 +134,7 @@ class Redrives:
         source, selector = self._source(wish)
         if wish.target:
             self._queue(wish.vhost, wish.target)
-        while len(self._operations) >= _KEPT:
-            over = next((number for number, each in self._operations.items() if each.state != "running"), None)
-            if over is None:
-                raise AdministrationError(f"{_KEPT} operations are running: wait for one of them")
-            del self._operations[over]
-        self._last += 1
-        operation = self._operations[self._last] = Redrive(self._last, wish)
+        operation = self._operations.add(lambda number: Redrive(number, wish))
         self._spawn(self._run(operation, lambda: self._move(operation, source, selector)))
         return operation
 
@@ -145,6 +143,7 @@ class Redrives:
         operation = self.operation(number)
         if operation.state not in ("done", "failed"):
             raise AdministrationError(f"operation {number} is {operation.state}")
+        self._operations.require_room()
         source, _ = self._source(operation.wish)
         operation.state, operation.restored = "restoring", Moved()
         self._spawn(self._run(operation, lambda: self._restore(operation, source)))

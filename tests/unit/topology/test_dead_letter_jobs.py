@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from broker.errors import AdministrationError, StoreUnavailable
 from broker.topology.dead_letter_channels import Chosen, Moved
-from broker.topology.dead_letter_jobs import MOST_KEPT, MOST_RUNNING, DeadLetterJobs, JobState
+from broker.topology.dead_letter_jobs import MOST_KEPT, DeadLetterJobs, JobState
+from broker.topology.jobs import MOST_RUNNING
 from tests.support.stage import drive
 
 ALL = Chosen()
