@@ -135,6 +135,7 @@ FOR_EVERYBODY = {
     "Connections",
     "Dead letters",
     "Delayed messages",
+    "Find a message",
     "Virtual hosts",
 }
 
