@@ -173,7 +173,7 @@ async def test_the_last_batch_is_read_under_a_lock_whose_commit_waits_as_that_of
 
     assert await speaker.last_batch(raw, MARKER) == 3
     assert [statement.split()[0] for statement in raw.heard] == ["BEGIN", "SELECT", "SELECT", "COMMIT"]
-    assert raw.heard[1].endswith("FOR UPDATE")
+    assert raw.heard[1].endswith('WHERE "LANE"=$1 AND "INCARNATION"=$2 FOR UPDATE')
 
     answers["COMMIT"] = "ROLLBACK"
     with pytest.raises(StoreUnavailable):
