@@ -79,9 +79,10 @@ async def test_a_replica_that_is_absent_is_told_before_commits_wait_for_it(
 
 
 async def test_replication_that_has_become_asynchronous_is_told(pair: MariaDBPair, store: ServerStore) -> None:
+    await store.write(Batch(high_water=1))  # over a connection that was judged before the setting was bad
     pair.primary.sql("SET GLOBAL rpl_semi_sync_master_timeout = 200")
     pair.standby.suspend()
-    await store.write(Batch(high_water=1))
+    await store.write(Batch(high_water=2))
 
     await told(
         store,
@@ -90,12 +91,12 @@ async def test_replication_that_has_become_asynchronous_is_told(pair: MariaDBPai
     )
     await store.distrust()
     with pytest.raises(StoreUnsafe, match=r"but no replica answers.*; rpl_semi_sync_master_timeout is 200"):
-        await store.write(Batch(high_water=2))
+        await store.write(Batch(high_water=3))
 
     pair.standby.resume()
     pair.primary.sql("SET GLOBAL rpl_semi_sync_master_timeout = 3600000")
     await told(store)
-    await store.write(Batch(high_water=2))
+    await store.write(Batch(high_water=3))
 
 
 async def test_a_primary_that_does_not_wait_without_replicas_is_told(pair: MariaDBPair, store: ServerStore) -> None:
