@@ -280,7 +280,7 @@ def _addressed(level: Queue, messages: Sequence[Message], target_of: _Target | N
     admission = QueueAdmission()
     for message in messages:
         letter = Letter(level, message, PURGED, message.routing, message.header, octets=message.weight)
-        letter.is_persistent = message.is_persistent
+        letter.is_persistent = True  # an administrator's move is not undone by a restart
         if target_of is None:
             letter.is_over = True
         else:
@@ -288,7 +288,7 @@ def _addressed(level: Queue, messages: Sequence[Message], target_of: _Target | N
             if target is None or target.is_closing:
                 moved.keep(message.id, reason)
                 continue
-            if admission.refuses(target, message.size, is_late=message.is_persistent and target.is_stored):
+            if admission.refuses(target, message.size, is_late=target.is_stored):
                 moved.keep(message.id, f"queue '{target.name}' is full")
                 continue
             letter.targets = [target]

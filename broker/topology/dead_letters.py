@@ -214,7 +214,8 @@ class DeadLetters:
             if address is None:
                 return
         letter.header = tail(message.header_payload[:_FIXED] + address.properties)
-        letter.routing, letter.is_persistent, letter.is_over = address.routing, address.is_persistent, address.is_over
+        letter.routing, letter.is_over = address.routing, address.is_over
+        letter.is_persistent = address.is_persistent or message.is_persistent  # what is stored stays stored
         letter.targets = list(address.targets)
 
     async def _find(self, letter: Letter, vhost: VirtualHost, case: tuple[object, ...], now_s: int) -> Address | None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import structlog
 
 from broker.codec.expiration import note_due
-from broker.codec.properties import PERSISTENT, decode_properties
 from broker.codec.stream_records import RecordReader, StreamRecord, filter_value
 from broker.errors import AdministrationError, AmqpError
 from broker.message import PENDING, Message, MessageIdGenerator
@@ -136,7 +135,8 @@ class StreamReplays:
         return await self._store.forget_place((stream.queue_id, consumer))
 
     async def replay(self, vhost: str, name: str, destination: str, wish: ReplayWish) -> Replayed:
-        """Put copies of a stream's messages into a queue, in their order. What is told to be there is committed.
+        """Put copies of a stream's messages into a queue, in their order. What is told to be there is committed: a
+        durable queue keeps copies over a restart whatever their delivery mode, as the stream does.
 
         Raises `AdministrationError` when the queue takes no more.
         """
@@ -181,7 +181,6 @@ class StreamReplays:
         self._ids.advance(self._now_ms())
         admission, copies = QueueAdmission(), list[Message]()
         for record in records:
-            is_persistent = decode_properties(record.header[4:-1]).delivery_mode == PERSISTENT
             queue = target.level_for(record.header)
             copy = Message(
                 self._ids.next(),
@@ -190,7 +189,7 @@ class StreamReplays:
                 record.header,
                 record.body,
                 record.chunks,
-                state_of(queue, is_persistent=is_persistent),
+                state_of(queue, is_persistent=True),
             )
             note_due(copy)
             if target.is_deleted or admission.refuses(target, copy.size, is_late=True):

@@ -245,3 +245,16 @@ def test_letters_that_must_not_be_lost_wait_for_a_queue(harness: Harness, peer: 
     harness.parts.dead_letters.retry()
     harness.run()
     assert fetch(peer, "dead")[1].body == b"m"
+
+
+def test_a_dead_letter_is_stored_if_the_message_was(harness: Harness, peer: Client) -> None:
+    with_letters(peer, message_deduplication=True)
+    keyed = BasicProperties(delivery_mode=1, headers=FieldTable.of({"x-dedup-id": "1"}))
+    peer.publish("q", b"stored", properties=keyed)
+    harness.commit()
+    assert stored(harness) == 1
+    peer.call(1, BasicGet(queue="q"))
+    peer.send(1, BasicReject(1, False))
+    harness.commit()
+    assert ready(peer, "dead") == 1
+    assert stored(harness) == 1

@@ -146,3 +146,19 @@ def test_old_operations_are_forgotten(harness: Harness, peer: Client) -> None:
         redrive(harness)
     with pytest.raises(AdministrationError, match="remembers no operation 1"):
         harness.parts.redrives.operation(1)
+
+
+def test_what_is_moved_is_stored_whatever_its_delivery_mode(harness: Harness, peer: Client) -> None:
+    peer.publish("dead", b"transient", properties=BasicProperties(delivery_mode=1))
+    harness.commit()
+    assert harness.store.state.rows == {}
+    operation = redrive(harness, target="work")
+    assert (operation.moved.count, len(harness.store.state.rows)) == (1, 1)
+    harness.parts.redrives.undo(operation.number)
+    harness.run()
+    harness.commit()
+    assert (ready(harness), len(harness.store.state.rows)) == ((1, 0), 1)
+    peer.send(1, BasicGet(queue="dead", no_ack=True))
+    assert [content.properties.delivery_mode for content in peer.contents()] == [1]
+    harness.commit()
+    assert harness.store.state.rows == {}

@@ -105,6 +105,18 @@ def test_copies_are_stored_and_keep_what_they_were(node: HttpNode, peer: Client)
     assert content.properties.headers.values == {"x-stream-filter-value": "even", "x-stream-offset": 4}
 
 
+def test_copies_of_transient_messages_are_stored_too(node: HttpNode, peer: Client) -> None:
+    peer.publish("log", b"transient")
+    node.harness.commit()
+    before = len(node.harness.store.state.rows)
+    assert replay(node, start=9)["messages"] == 2
+    assert len(node.harness.store.state.rows) == before + 2
+    peer.contents()
+    for _ in range(2):
+        peer.call(1, amqp.BasicGet(queue="q"))
+    assert [content.properties.delivery_mode for content in peer.contents()] == [2, None]
+
+
 def test_a_stream_is_replayed_into_another_one_but_not_into_itself(node: HttpNode, peer: Client) -> None:
     table = FieldTable.of({"x-queue-type": "stream"})
     peer.call(1, amqp.QueueDeclare(queue="copy", durable=True, arguments=table))
