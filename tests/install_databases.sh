@@ -44,8 +44,8 @@ apt() {
 echo "installing$missing for the tests"
 # shellcheck disable=SC2086 # several packages
 if { apt update; apt install --yes --no-install-recommends $missing; }; then
-  for service in mariadb postgresql; do # nor at the next boot, where there is one
-    case $missing in *"$service"*) systemctl disable --quiet "$service.service" >/dev/null 2>&1 ;; esac
+  for each in mariadb:mariadb postgresql:postgresql arbitrator:garb; do # nor at the next boot, where there is one
+    case $missing in *"${each%:*}"*) systemctl disable --quiet "${each#*:}.service" >/dev/null 2>&1 ;; esac
   done
   case $missing in *arbitrator*) systemctl disable --quiet garb.service >/dev/null 2>&1 ;; esac
 else
