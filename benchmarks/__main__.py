@@ -3,6 +3,10 @@
 import sys
 
 if __name__ == "__main__":
-    from benchmarks.command import main
+    try:
+        from benchmarks.command import main
+    except ModuleNotFoundError as error:
+        from benchmarks.missing import missing
 
+        sys.exit(f"error: {missing(error)}")
     sys.exit(main(sys.argv[1:]))

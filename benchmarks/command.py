@@ -9,6 +9,7 @@ from benchmarks.cases import CASES, DESCRIPTIONS
 from benchmarks.console import ConsoleReporter
 from benchmarks.deliveries import PeerFault
 from benchmarks.load import LoadFailed
+from benchmarks.missing import missing
 from benchmarks.options import SUBJECT, Options
 from benchmarks.own_broker import OwnBroker
 from benchmarks.session import Session, split_cores
@@ -59,7 +60,10 @@ def measure_all(chosen: Options, own: OwnBroker | None, cores: tuple[set[int], s
     folder = report.write(session, about)
     if own is not None and session.failures:
         own.save_log(folder)
-    plots.write(session.rows, [target.name for target in targets], folder)
+    try:
+        plots.write(session.rows, [target.name for target in targets], folder)
+    except ModuleNotFoundError as error:
+        reporter.say(f"no pictures: {missing(error)}")
     reporter.say(f"written to {folder}")
     return 1 if session.failures else 0
 

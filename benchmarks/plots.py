@@ -1,20 +1,22 @@
-"""Draws results as PNG files."""
+"""Draws results as PNG files. What draws is imported only then: who measures need not have it."""
+
+from __future__ import annotations
 
 from pathlib import Path
-
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from benchmarks.results import Row
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 def write(rows: list[Row], names: list[str], folder: Path) -> None:
-    """Write one picture per case and headline metric."""
+    """Write one picture per case and headline metric. Raises `ModuleNotFoundError` if nothing can draw."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
     for case in dict.fromkeys(row.case for row in rows):
         of_case = [row for row in rows if row.case == case]
         for metric in dict.fromkeys(row.metrics[0] for row in of_case):
@@ -28,6 +30,8 @@ def write(rows: list[Row], names: list[str], folder: Path) -> None:
 
 def draw_bars(rows: list[Row], names: list[str], metric: str, path: Path) -> None:
     """Draw medians side by side, with the spread of the rounds as whiskers."""
+    from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(figsize=(10, 1.5 + 0.35 * len(rows) * len(names)))
     height = 0.8 / len(names)
     for number, name in enumerate(names):
@@ -44,6 +48,8 @@ def draw_bars(rows: list[Row], names: list[str], metric: str, path: Path) -> Non
 
 def draw_sizes(rows: list[Row], names: list[str], metric: str, path: Path) -> None:
     """Draw a metric over the size of the body, both axes logarithmic."""
+    from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(figsize=(10, 5))
     for name in names:
         points = [(row.x, row.median(name, metric) or 0.0) for row in rows if row.median(name, metric)]
@@ -55,6 +61,8 @@ def draw_sizes(rows: list[Row], names: list[str], metric: str, path: Path) -> No
 
 
 def _finish(figure: Figure, axes: Axes, metric: str, path: Path) -> None:
+    from matplotlib import pyplot
+
     axes.set_title(f"{path.stem} ({metric})")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -230,6 +230,42 @@ def _durable_subscription(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="its queue, as list-subscriptions shows it")
 
 
+def _delayed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--vhost", default="/", help="the virtual host; / when it is not given")
+    parser.add_argument("--message-id", help="only those with this message_id, which their publisher chose")
+
+
+def _list_of_delayed(parser: argparse.ArgumentParser) -> None:
+    _delayed(parser)
+    parser.add_argument("--exchange", help="only those that were published to this exchange")
+    parser.add_argument("--routing-key", help="only those with this routing key")
+    parser.add_argument("--until", type=int, metavar="MS", help="only those that are due by then, in ms since 1970")
+    parser.add_argument("--after", metavar="PLACE", help="those behind this place, the next of the list before")
+    parser.add_argument("--limit", type=int, default=100, help="how many; 100 when it is not given")
+
+
+def _chosen_delayed(parser: argparse.ArgumentParser) -> None:
+    _delayed(parser)
+    ids = parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="ids, as list-delayed shows them")
+    ids.default = argparse.SUPPRESS  # an empty list would be a choice
+
+
+def _moved_delayed(parser: argparse.ArgumentParser) -> None:
+    _chosen_delayed(parser)
+    parser.add_argument("--delay", type=int, metavar="MS", help="so many milliseconds from now; 0 for at once")
+    parser.add_argument("--at", dest="deliver_at", metavar="TIME", help="ms since 1970, or a time of ISO 8601")
+
+
+def _replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stream")
+    parser.add_argument("destination", metavar="QUEUE", help="where copies go")
+    parser.add_argument("--vhost", default="/", help="the virtual host; / when it is not given")
+    parser.add_argument("--from", metavar="PLACE", help="an offset, an age such as 2h, or a time of ISO 8601")
+    parser.add_argument("--to", metavar="PLACE", help="up to there; what has this offset or time is not meant")
+    parser.add_argument("--filter", metavar="VALUE", help="only those with this value of x-stream-filter-value")
+    parser.add_argument("--limit", type=int, help="how many at most")
+
+
 _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
     ("list-users", "users with their tags and limits", _nothing),
     ("add-user", "add a user, who may do nothing yet", _with_password),
@@ -276,6 +312,10 @@ _COMMANDS: Final[Sequence[tuple[str, str, _Add]]] = (
     ("restore-dead-letters", "put messages back into the queues in which they died", _chosen_dead_letters),
     ("reroute-dead-letters", "put messages of a dead letter channel into another queue", _rerouted_dead_letters),
     ("delete-dead-letters", "delete messages of a dead letter channel", _chosen_dead_letters),
+    ("list-delayed", "messages that wait for their time, what is due first first", _list_of_delayed),
+    ("cancel-delayed", "delete messages before their time", _chosen_delayed),
+    ("move-delayed", "let messages go on at another time, or now", _moved_delayed),
+    ("replay-stream", "put copies of a stream's messages into a queue", _replay),
     ("list-subscriptions", "consumers of queues, subscribers of topics, durable subscriptions", _subscriptions),
     ("close-subscription", "take the consumer of a subscription away; a durable one stays", _subscription),
     ("delete-subscription", "delete a durable subscription that nobody consumes", _durable_subscription),

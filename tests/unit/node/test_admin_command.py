@@ -36,6 +36,22 @@ def test_a_list_shows_names_that_clients_chose_in_one_line_and_says_who_is_missi
 @pytest.mark.parametrize(
     ("line", "given"),
     [
+        ("list-delayed --until 5", {"until": 5, "limit": 100, "after": None, "exchange": None, "routing_key": None}),
+        ("cancel-delayed 5 6", {"ids": [5, 6]}),
+        ("cancel-delayed --vhost v --message-id m", {"vhost": "v", "message_id": "m"}),
+        ("move-delayed 5 --delay 0", {"ids": [5], "delay": 0, "deliver_at": None}),
+        ("move-delayed 5 --at 2030-01-01", {"ids": [5], "delay": None, "deliver_at": "2030-01-01"}),
+    ],
+)
+def test_delayed_messages_are_named_by_ids_or_by_their_publishers(line: str, given: dict[str, object]) -> None:
+    options = vars(parser().parse_args(line.split()))
+    known = {"config": None, "json": False, "command": line.split()[0], "vhost": "/", "message_id": None}
+    assert options == {**known, **given}
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
         ("list-dead-letters --queue q --after 7", {"queue": "q", "after": 7, "limit": 100}),
         ("restore-dead-letters 5 6", {"queue": None, "ids": [5, 6], "all": False}),
         ("reroute-dead-letters other --all --queue q", {"queue": "q", "ids": [], "all": True, "target": "other"}),
