@@ -47,7 +47,6 @@ if { apt update; apt install --yes --no-install-recommends $missing; }; then
   for each in mariadb:mariadb postgresql:postgresql arbitrator:garb; do # nor at the next boot, where there is one
     case $missing in *"${each%:*}"*) systemctl disable --quiet "${each#*:}.service" >/dev/null 2>&1 ;; esac
   done
-  case $missing in *arbitrator*) systemctl disable --quiet garb.service >/dev/null 2>&1 ;; esac
 else
   tail -n 15 "$log" >&2
   echo "could not install$missing; the tests that need them will skip" >&2
