@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pika
+import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.cluster.clients import consume, numbered
@@ -34,15 +35,17 @@ def test_messages_that_both_nodes_have_taken_come_once(
     assert Counter(consumer.bodies) == dict.fromkeys(numbered(400), 1)
 
 
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_what_a_node_leaves_behind_comes_from_another(
-    new_cluster: NewCluster, database_server: DatabaseServer, channel_of: ChannelOf, name: str
+    new_cluster: NewCluster, database_server: DatabaseServer, channel_of: ChannelOf, name: str, victim: int
 ) -> None:
+    """The first node coordinates."""
     cluster = new_cluster(database_server, 2)
     cluster.start()
-    publisher = channel_of(cluster[1])
+    publisher = channel_of(cluster[victim])
     publisher.queue_declare(name, durable=True)
     delay(publisher, name, numbered(500), 3000)
-    cluster[1].kill9()
-    consumer = consume(channel_of(cluster[0]), name)
+    cluster[victim].kill9()
+    consumer = consume(channel_of(cluster[1 - victim]), name)
     consumer.wait(500, 60.0)
     assert Counter(consumer.bodies) == dict.fromkeys(numbered(500), 1)

@@ -118,5 +118,64 @@ def test_a_confirmed_message_keeps_its_offset_over_the_death_of_its_node(
     assert read(channel_of(second), "log", 51, offset="first") == [*before, (50, b"after")]
 
 
+@pytest.mark.slow
+def test_a_consumer_whose_node_dies_goes_on_at_its_place_on_another(
+    new_cluster: NewCluster, database_server: DatabaseServer, channel_of: ChannelOf
+) -> None:
+    cluster = new_cluster(database_server, 2)
+    cluster.start()
+    first, second = cluster.nodes
+    publisher = channel_of(second)
+    publisher.queue_declare("log", durable=True, arguments=STREAM)
+    publisher.confirm_delivery()
+    for number in range(200):
+        publisher.basic_publish("", "log", b"%d" % number)
+    arguments = {"offset": "first", "automatic_offset_tracking": True, "tag": "reader"}
+    consumer = channel_of(first)
+    assert read(consumer, "log", 80, **arguments) == [(number, b"%d" % number) for number in range(80)]
+    consumer.connection.sleep(1.5)  # places are written once a second
+    read(consumer, "log", 40, **arguments)
+    _kill(first)
+    for number in range(200, 250):
+        publisher.basic_publish("", "log", b"%d" % number)
+    begins = read(channel_of(second), "log", 1, **arguments)[0][0]
+    assert 80 <= begins <= 120
+    rest = read(channel_of(second), "log", 250 - begins - 1, **arguments)
+    assert rest == [(number, b"%d" % number) for number in range(begins + 1, 250)]
+
+
+@pytest.mark.slow
+def test_a_consumer_reads_on_while_the_publishers_node_dies(
+    new_cluster: NewCluster, database_server: DatabaseServer, channel_of: ChannelOf
+) -> None:
+    cluster = new_cluster(database_server, 2)
+    cluster.start()
+    first, second = cluster.nodes
+    publisher, consumer = channel_of(first), channel_of(second)
+    publisher.queue_declare("log", durable=True, arguments=STREAM)
+    publisher.confirm_delivery()
+    got: list[tuple[int, bytes]] = []
+    consumer.basic_qos(prefetch_count=20)
+
+    def on_message(channel: object, method: object, properties: object, body: bytes) -> None:
+        got.append((properties.headers["x-stream-offset"], body))  # type: ignore[attr-defined]
+        channel.basic_ack(method.delivery_tag)  # type: ignore[attr-defined]
+
+    consumer.basic_consume("log", on_message, arguments={"x-stream-offset": "first"})
+    confirmed = 0
+    while confirmed < 100:
+        publisher.basic_publish("", "log", b"%d" % confirmed)
+        confirmed += 1
+        consumer.connection.process_data_events(0)
+    _kill(first)
+    other = channel_of(second)
+    other.confirm_delivery()
+    for number in range(100, 150):
+        other.basic_publish("", "log", b"%d" % number)
+    while len(got) < 150:
+        consumer.connection.process_data_events(30)
+    assert got == [(number, b"%d" % number) for number in range(150)]
+
+
 def _kill(node: BrokerProcess) -> None:
     node.kill9()
