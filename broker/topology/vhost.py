@@ -18,6 +18,7 @@ from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 from broker.ports.records import Drop, Put, QueueKey, QueueRecord, SubscriptionKey
 from broker.queue.queue import Queue
 from broker.topology.alteration import STRICT, UPGRADE, require_alterable
+from broker.topology.alteration_log import AdoptedDeclarations, tell_altered
 from broker.topology.binding import Binding, Destination
 from broker.topology.consumers import Consumers
 from broker.topology.decision import Decision
@@ -30,6 +31,10 @@ from broker.topology.routing import CASCADE
 
 class VirtualHost(Namespace):
     """A namespace of exchanges and queues that clients change."""
+
+    @cached_property
+    def _adopted(self) -> AdoptedDeclarations:
+        return AdoptedDeclarations()
 
     @cached_property
     def consumers(self) -> Consumers:
@@ -182,8 +187,10 @@ class VirtualHost(Namespace):
             if self.settings.redeclaration == UPGRADE and current.owner is None and declaration.owner is None:
                 declaration.require_same_properties(self.phrase("queue", name), current)
                 if not declaration.is_like(current):
-                    return await self.alter_queue(name, declaration.arguments, client)
+                    return await self.alter_queue(name, declaration.arguments, client, is_redeclared=True)
             self._require_same_queue(current, declaration)
+            if self.settings.redeclaration != STRICT and not declaration.is_like(current):
+                self._adopted.tell(self.name, current, declaration.arguments)
             current.use()
             return current
         if not is_server_named:
@@ -233,11 +240,16 @@ class VirtualHost(Namespace):
         else:
             declaration.require_same_properties(what, current)
 
-    async def alter_queue(self, name: str, arguments: FieldTable, client: Hashable = None) -> Queue:
+    async def alter_queue(
+        self, name: str, arguments: FieldTable, client: Hashable = None, *, is_redeclared: bool = False
+    ) -> Queue:
         """Let a queue have these arguments from now on, on all nodes; nothing of it is lost. Raises
-        `PreconditionFailed` if they cannot be changed into these.
+        `PreconditionFailed` if they cannot be changed into these. `is_redeclared`: a declaration has done it.
         """
-        return await self.recorder.change(partial(self._alter_queue, name, arguments), client)
+        before = self.queue(name).arguments
+        queue = await self.recorder.change(partial(self._alter_queue, name, arguments), client)
+        tell_altered(self, queue, before, is_redeclared=is_redeclared)
+        return queue
 
     def _alter_queue(self, name: str, arguments: FieldTable) -> Decision[Queue]:
         queue = self.queue(name)

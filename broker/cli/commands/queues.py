@@ -168,14 +168,19 @@ def alter_queue(
 ) -> None:
     """Change arguments or the type of a queue; its messages and consumers stay."""
     given = {**pairs_of(arguments, "--argument"), **dict.fromkeys(remove)}
+    if len(given) < len(pairs_of(arguments, "--argument")) + len(set(remove)):
+        twice = next(name for name in remove if name in pairs_of(arguments, "--argument"))
+        raise click.UsageError(f"'{twice}' cannot be given and taken away at once: leave out --argument or --remove")
     if queue_type:
         given["x-queue-type"] = queue_type
     if not given:
         raise click.UsageError("say what is to change: --argument, --remove or --type")
     path = f"/broker{place(session, name)}/alter"
     changes = {"arguments": given, "times_to_live": "kept" if keep_ttl else "recomputed"}
-    session.send("POST", path, changes, what=f"queue '{name}' in vhost '{session.vhost}'")
+    answer = session.send("POST", path, changes, what=f"queue '{name}' in vhost '{session.vhost}'")
     session.say(f"queue {name!r} altered")
+    for warning in (answer or {}).get("warnings", ()):
+        click.echo(f"Warning: {warning}", err=True)
 
 
 COMMANDS: Final = (list_queues, show_queue, add_queue, alter_queue, delete_queue, purge_queue)

@@ -17,6 +17,7 @@ from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
 from broker.management.http.routing import ApiRoute
 from broker.topology.alteration import altered, with_kept_ttl
+from broker.topology.argument_changes import require_meant, warnings_of
 from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
 
 RECOMPUTED: Final = "recomputed"
@@ -36,6 +37,7 @@ async def alter_queue(node: ManagedNode, call: Call) -> Any:
     if times not in (RECOMPUTED, KEPT):
         raise BadRequest(f"'times_to_live' is {RECOMPUTED} or {KEPT}")
     try:
+        require_meant(queue, changes)
         changes = with_kept_ttl(queue, changes, node.view.now_ms(), is_kept=times == KEPT)
         arguments = altered(queue.arguments, changes)
         access = await access_of(node, call, vhost)
@@ -53,7 +55,8 @@ async def alter_queue(node: ManagedNode, call: Call) -> Any:
         raise HttpRefusal(404, "not_found", str(error)) from None
     except (PreconditionFailed, ResourceLocked, ValueError, SyntaxFault) as error:
         raise BadRequest(str(error)) from None
-    return {"name": queue.name, "vhost": vhost.name, "arguments": _shown(queue.arguments)}
+    told = {"name": queue.name, "vhost": vhost.name, "arguments": _shown(queue.arguments)}
+    return told | {"warnings": warnings_of(vhost, queue)}
 
 
 def _shown(arguments: FieldTable) -> dict[str, Any]:

@@ -156,6 +156,8 @@ def test_each_example_does_what_it_says(command: BrokerCommand, line: str, broke
         words = words.replace("137438953472", with_named(brokerctl))
     if "redrive" in command.names[0]:
         with_redrive(brokerctl, begun=command.names[0] != "redrive_queue")
+    if "--remove x-message-ttl" in line:
+        assert brokerctl("queue alter orders --argument x-message-ttl=60000").code == 0
     if command.names[0] == "close_connection":
         brokerctl.node.harness.peer()
         name = brokerctl("list_connections name -s").out.strip()
@@ -234,6 +236,9 @@ def test_a_command_imports_nothing_that_takes_long() -> None:
         ("list_queues -p nope", 65, "there is no virtual host 'nope'"),
         ("queue add orders --type quorum", 65, "inequivalent arg 'x-queue-type'"),
         ("queue add q -a broken", 64, "'broken' has not the form NAME=VALUE"),
+        ("queue alter orders -a x-expires=9 --remove x-expires", 64, "'x-expires' cannot be given and taken away"),
+        ("queue alter orders -a x-max-lenght=9", 65, "did you mean 'x-max-length'?"),
+        ("queue alter orders --remove x-expires", 65, "has no argument 'x-expires' to take away"),
         ("set_policy p ^a '{'", 64, "the definition '{' is no JSON"),
         ('set_policy p ^a \'{"max-length": "x"}\'', 65, "policy 'p' is not valid: 'x' is not a valid maximum length"),
         (
@@ -408,6 +413,12 @@ def test_a_message_is_published_got_and_taken(brokerctl: CommandLine) -> None:
     assert brokerctl("list_queues messages -s").out == "3\n"
     assert len(json.loads(brokerctl("get orders --ack --count 5 --json").out)) == 3
     assert brokerctl("list_queues messages -s").out == "0\n"
+
+
+def test_dead_letters_that_are_lost_are_warned_of(brokerctl: CommandLine) -> None:
+    ended = brokerctl("queue alter orders -a x-dead-letter-exchange=nope")
+    told = "Warning: there is no dead-letter exchange 'nope': dead letters of queue 'orders' are lost\n"
+    assert (ended.code, ended.err) == (0, told)
 
 
 def test_a_binding_is_found_by_its_key_and_arguments(brokerctl: CommandLine) -> None:

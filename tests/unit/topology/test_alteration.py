@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from typing import Any
+
 import pytest
+from structlog.testing import capture_logs
 
 from broker.codec.field_table import FieldTable
 from broker.codec.methods import (
@@ -21,6 +25,7 @@ from broker.errors import NotFound, PreconditionFailed
 from broker.ports.records import Drop, Put, QueueKey, QueueRecord, VirtualHostSettingsRecord
 from broker.queue.settings import QueueType
 from broker.topology.alteration import altered
+from broker.topology.alteration_log import AdoptedDeclarations
 from broker.topology.diff import changes_between
 from tests.support.harness import Client, Harness
 from tests.support.stage import drive
@@ -195,3 +200,47 @@ def test_a_virtual_host_may_alter_queues_to_what_is_declared(harness: Harness, p
     other.send(1, BasicGet(queue="q"))
     assert other.bodies() == [b"stays"]
     assert isinstance(other.call(1, BasicGet(queue="q")), BasicGetEmpty)
+
+
+# What the log says
+
+
+def logged(logs: list[MutableMapping[str, Any]]) -> list[tuple[str, Any]]:
+    return [(each["event"], each.get("changes", each.get("declared"))) for each in logs]
+
+
+def test_the_log_says_what_a_declaration_has_altered(harness: Harness, peer: Client) -> None:
+    declare(peer, max_length=5, dead_letter_exchange="amq.fanout")
+    redeclare_as(harness, "upgrade")
+    with capture_logs() as logs:
+        declare(peer, max_length=7, message_ttl=10)
+        declare(peer, max_length=7, message_ttl=10)
+    changes = ["x-max-length: 5 -> 7", "x-dead-letter-exchange: 'amq.fanout' -> none", "x-message-ttl: none -> 10"]
+    assert logged(logs) == [("a declaration has altered a queue", changes)]
+
+
+def test_the_log_says_once_what_a_declaration_has_not_altered(harness: Harness, peer: Client) -> None:
+    declare(peer, max_length=5)
+    redeclare_as(harness, "adopt")
+    with capture_logs() as logs:
+        for length in (7, 7, 5, 8):
+            declare(peer, max_length=length)
+    told = "a queue stays as it is, though declared otherwise"
+    assert logged(logs) == [(told, ["x-max-length: 5 -> 7"]), (told, ["x-max-length: 5 -> 8"])]
+
+
+def test_the_log_says_what_was_altered(harness: Harness, peer: Client) -> None:
+    declare(peer, max_length=5)
+    with capture_logs() as logs:
+        alter(harness, max_length=None)
+        alter(harness, max_length=None)
+    assert logged(logs) == [("a queue is altered", ["x-max-length: 5 -> none"])]
+
+
+def test_what_was_told_of_declarations_is_forgotten_in_the_end(harness: Harness, peer: Client) -> None:
+    declare(peer)
+    adopted, queue = AdoptedDeclarations(), harness.vhost.queues["q"]
+    with capture_logs() as logs:
+        for number in [*range(1001), 0, 1000]:
+            adopted.tell("/", queue, FieldTable.of({"x-max-length": number}))
+    assert len(logs) == 1002

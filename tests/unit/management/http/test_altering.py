@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
@@ -204,3 +205,70 @@ def test_what_is_to_become_of_times_to_live_is_said_clearly(node: HttpNode) -> N
     assert node.refusal("POST", "/broker/queues/%2F/q/alter", changes)[2] == (
         "times to live are kept when 'x-message-ttl' changes: name it"
     )
+
+
+# Names, and what would be lost
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"x-max-lenght": 5}, "queues have no argument 'x-max-lenght'; did you mean 'x-max-length'?"),
+        ({"max-length": 5}, "queues have no argument 'max-length'; did you mean 'x-max-length'?"),
+        ({"x-mine": 5}, "queues have no argument 'x-mine'"),
+        ({"x-message-ttl-kept": "5 5"}, "queues have no argument 'x-message-ttl-kept'; did you mean 'x-message-ttl'?"),
+        ({"durable": False}, "'durable' is a property of a queue, not an argument: it cannot be altered"),
+        ({"x-foo": None}, "queue 'q' has no argument 'x-foo' to take away"),
+        ({"x-odds": None}, "queue 'q' has no argument 'x-odds' to take away; did you mean 'x-odd'?"),
+    ],
+)
+def test_names_that_mean_nothing_are_refused(node: HttpNode, arguments: dict[str, object], reason: str) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-odd": 1}})
+    refusal = node.refusal("POST", "/broker/queues/%2F/q/alter", {"arguments": arguments})
+    assert (refusal[0], refusal[2]) == (400, reason)
+    assert node.get("/queues/%2F/q")["arguments"] == {"x-odd": 1}
+
+
+def test_what_rabbitmq_knows_is_taken_and_what_means_nothing_goes_away(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-odd": 1}})
+    changes = {"arguments": {"x-odd": None, "x-ha-policy": "all", "x-queue-mode": "lazy"}}
+    assert node.status("POST", "/broker/queues/%2F/q/alter", changes) == 200
+    assert node.get("/queues/%2F/q")["arguments"] == {"x-ha-policy": "all", "x-queue-mode": "lazy"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        (
+            {"x-dead-letter-exchange": "nope"},
+            "there is no dead-letter exchange 'nope': dead letters of queue 'q' are lost",
+        ),
+        (
+            {"x-dead-letter-exchange": "dead"},
+            "there is no dead-letter exchange 'dead': dead letters of queue 'q' are lost; to send them to the queue of"
+            " this name, set x-dead-letter-exchange to the empty name, and x-dead-letter-routing-key to 'dead'",
+        ),
+        (
+            {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "nope"},
+            "there is no queue 'nope' for dead letters of queue 'q': they are lost",
+        ),
+        ({"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}, ""),
+        ({"x-dead-letter-exchange": "amq.fanout"}, ""),
+    ],
+)
+def test_dead_letters_that_would_be_lost_are_warned_of(
+    node: HttpNode, changes: dict[str, object], warning: str
+) -> None:
+    node.status("PUT", "/queues/%2F/dead", {"durable": True})
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    with capture_logs() as logs:
+        answer = node.ask("POST", "/api/broker/queues/%2F/q/alter", {"arguments": changes})
+    expected = [warning] if warning else []
+    assert (answer.status, json.loads(answer.body)["warnings"]) == (200, expected)
+    assert [each["reason"] for each in logs if each["log_level"] == "warning"] == expected
+
+
+def test_a_queue_whose_dead_letters_are_lost_is_warned_of_at_the_next_change_too(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-dead-letter-exchange": "nope"}})
+    answer = node.ask("POST", "/api/broker/queues/%2F/q/alter", {"arguments": {"x-message-ttl": 5}})
+    assert len(json.loads(answer.body)["warnings"]) == 1
