@@ -170,6 +170,9 @@ class CommandSession:
     def refused(self, status: int, value: Any, what: str) -> CommandFailure:
         """Return the failure that an answer means."""
         failure = refusal(status, value, what, self.way.name)
+        if "not supported by stream queues" in str(failure):
+            advice = "brokerctl sub QUEUE --offset first reads it, streams replay copies it into a queue"
+            return CommandFailure(failure.code, f"{failure}. This is a stream: {advice}")
         if status == 404 and (alike := names_alike(self.way, self.vhost, what)):
             return CommandFailure(failure.code, f"{failure}. Did you mean {' or '.join(alike)}?")
         return failure

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
-from broker.cli.commands.queues import place
+from broker.cli.commands.queues import place, require_no_stream
 from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
@@ -25,6 +25,8 @@ _LONGEST_PAUSE: Final = 1.0
 _EXPIRES_MS: Final = 60_000
 """How long the queue of copies outlives its reader."""
 _MOST_COPIES: Final = 10_000
+_OFFSET: Final = "x-stream-offset"
+"""The header in which a copy tells its place in the stream."""
 
 Row = Mapping[str, Any]
 
@@ -46,6 +48,7 @@ class _Shape:
         "brokerctl sub orders --count 1",
         "brokerctl sub orders --ack --count 1 --json",
         "brokerctl sub --exchange events --key 'order.#' --seconds 30",
+        "brokerctl sub STREAM --offset first --count 3",
     ),
     completes={"queue": "queues"},
     of_vhost=True,
@@ -54,6 +57,9 @@ class _Shape:
 @click.option("--ack", is_flag=True, help="take messages out of the queue")
 @click.option("--exchange", "-e", help="copies of what is published there, in a queue of their own")
 @click.option("--key", "-k", default="#", show_default=True, help="with --exchange: the key of the binding")
+@click.option(
+    "--offset", metavar="PLACE", help="of a stream: from first, last, next, an offset, an age such as 2h, or a time"
+)
 @click.option("--translate", metavar="COMMAND", help="print what this shell command makes of each payload")
 @click.option("--count", type=click.IntRange(0), default=0, help="end after so many; 0 for never")
 @click.option("--seconds", type=click.FloatRange(0), help="end after so long")
@@ -63,16 +69,24 @@ def subscribe(
     ack: bool,
     exchange: str | None,
     key: str,
+    offset: str | None,
     translate: str | None,
     count: int,
     seconds: float | None,
 ) -> None:
     """Print messages as they come, until Ctrl-C: those that lie in a queue, each once and without taking it; with --ack
-    those that are taken; with --exchange copies of what is published. --json prints a line for each."""
+    those that are taken; with --exchange copies of what is published; with --offset those of a stream. --json prints a
+    line for each."""
     if (queue is None) is (exchange is None):
         raise click.UsageError("name a queue or an --exchange")
+    if offset is not None and (ack or queue is None):
+        raise click.UsageError("--offset is for a stream, which keeps its messages: say neither --ack nor --exchange")
     shape = _Shape(translate, count, seconds)
+    if queue is not None and offset is not None:
+        _print_stream(session, queue, offset, shape)
+        return
     if queue is not None:
+        require_no_stream(session, queue)
         _print_all(session, _Taken(session, queue) if ack else _Looked(session, queue), shape)
         return
     copies = _tap(session, str(exchange), key)
@@ -114,11 +128,47 @@ class _Taken:
         return found
 
 
+class _Read:
+    """Messages of a stream, as copies in a queue of their own: never more than one page of them waits there."""
+
+    def __init__(self, session: CommandSession, stream: str, start: str | int | None, copies: str) -> None:
+        """`start` is an offset, a time, or None for the first message."""
+        self._session = session
+        self._path = f"/broker/streams/{escaped(session.vhost)}/{escaped(stream)}/replay"
+        self._what = f"stream '{stream}' in virtual host '{session.vhost}'"
+        self._start = start
+        self._copies = copies
+        self._taken = _Taken(session, copies)
+
+    def next(self, limit: int) -> list[Row]:
+        """Return the next messages of the stream: their copies are gone, the stream keeps them."""
+        body = {"destination": self._copies, "limit": limit}
+        if self._start is not None:
+            body["from"] = self._start
+        count = self._session.send("POST", self._path, body, what=self._what)["messages"]
+        found: list[Row] = []
+        while len(found) < count and (page := self._taken.next(count - len(found))):
+            found += page
+        if found:
+            self._start = int(found[-1]["properties"]["headers"][_OFFSET]) + 1
+        return found
+
+
+def _print_stream(session: CommandSession, stream: str, offset: str, shape: _Shape) -> None:
+    path = f"/broker/streams/{escaped(session.vhost)}/{escaped(stream)}"
+    there = session.send("GET", path, what=f"stream '{stream}' in virtual host '{session.vhost}'")
+    last = max(there["next_offset"] - 1, there["first_offset"])
+    named: dict[str, int | None] = {"first": None, "last": last, "next": there["next_offset"]}
+    copies = _new_queue(session)
+    try:
+        _print_all(session, _Read(session, stream, named.get(offset, offset), copies), shape)
+    finally:
+        session.ask("DELETE", place(session, copies))
+
+
 def _tap(session: CommandSession, exchange: str, key: str) -> str:
     """Make a queue that gets copies, and return its name. It goes by itself if this program cannot delete it."""
-    name = f"brokerctl.sub-{secrets.token_urlsafe(9)}"
-    arguments = {"x-expires": _EXPIRES_MS, "x-max-length": _MOST_COPIES}
-    session.send("PUT", place(session, name), {"durable": False, "auto_delete": False, "arguments": arguments})
+    name = _new_queue(session)
     path = f"/bindings/{escaped(session.vhost)}/e/{escaped(exchange)}/q/{escaped(name)}"
     status, value = session.ask("POST", path, {"routing_key": key, "arguments": {}})
     if status >= 400:
@@ -127,7 +177,15 @@ def _tap(session: CommandSession, exchange: str, key: str) -> str:
     return name
 
 
-def _print_all(session: CommandSession, source: _Looked | _Taken, shape: _Shape) -> None:
+def _new_queue(session: CommandSession) -> str:
+    name = f"brokerctl.sub-{secrets.token_urlsafe(9)}"
+    arguments = {"x-expires": _EXPIRES_MS, "x-max-length": _MOST_COPIES}
+    body = {"durable": False, "auto_delete": False, "arguments": arguments}
+    session.send("PUT", place(session, name), body, what=f"virtual host '{session.vhost}'")
+    return name
+
+
+def _print_all(session: CommandSession, source: _Looked | _Taken | _Read, shape: _Shape) -> None:
     for row in _rows(session, source, shape):
         if shape.translate is not None:
             code = session.shell.execute(["/bin/sh", "-c", shape.translate], _octets(row))
@@ -140,7 +198,7 @@ def _print_all(session: CommandSession, source: _Looked | _Taken, shape: _Shape)
         sys.stdout.flush()
 
 
-def _rows(session: CommandSession, source: _Looked | _Taken, shape: _Shape) -> Iterator[Row]:
+def _rows(session: CommandSession, source: _Looked | _Taken | _Read, shape: _Shape) -> Iterator[Row]:
     shell, seen, pause = session.shell, 0, _FIRST_PAUSE
     until = None if shape.seconds is None else shell.monotonic() + shape.seconds
     while True:

@@ -10,12 +10,15 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import octets_of, pairs_of
-from broker.cli.commands.queues import place
-from broker.cli.failure import EX_FOUND, EX_OK
+from broker.cli.commands.properties import properties_of
+from broker.cli.commands.queues import place, require_no_stream
+from broker.cli.failure import EX_DATAERR, EX_FOUND, EX_OK, CommandFailure
 from broker.cli.progress import ProgressLine
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
 
+_SCHEDULE: Final = "amq.delayed"
+"""Where a delayed message is, as message find tells it."""
 _MODES: Final = {"requeue": "ack_requeue_true", "ack": "ack_requeue_false", "reject": "reject_requeue_false"}
 
 
@@ -26,6 +29,7 @@ _MODES: Final = {"requeue": "ack_requeue_true", "ack": "ack_requeue_false", "rej
     example=(
         "brokerctl pub orders 'one order'",
         "brokerctl pub order.paid '{\"id\": 7}' --exchange events --property content_type=application/json",
+        "brokerctl pub orders hi --header attempts=7 --header 'x-group-id=\"7\"'",
     ),
     of_vhost=True,
 )
@@ -33,8 +37,16 @@ _MODES: Final = {"requeue": "ack_requeue_true", "ack": "ack_requeue_false", "rej
 @click.argument("payload", required=False)
 @click.option("--exchange", "-e", default="", help="the default exchange otherwise, where the key names a queue")
 @click.option("--file", "path", metavar="FILE", help="the payload is in this file; - for the input")
-@click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="content_type, expiration, …")
-@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="a header, any number of times")
+@click.option(
+    "--property", "properties", multiple=True, metavar="NAME=VALUE", help="content_type, message_id, expiration, …"
+)
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="a header, any number of times: 7 is a number, true a boolean, an object a table; '\"7\"' is the text 7",
+)
 @click.option("--transient", is_flag=True, help="it need not outlive the node")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="publish it so many times")
 def publish(
@@ -51,15 +63,10 @@ def publish(
     """Publish a message, and wait until it is confirmed. Exit code 1 when no queue got it."""
     if payload is not None and path is not None:
         raise click.UsageError("say the payload or --file, not both")
-    octets = payload.encode("utf-8", "surrogateescape") if payload is not None else octets_of(path or "-")
-    numbers = ("priority", "delivery_mode", "timestamp")
-    given: dict[str, Any] = {
-        name: value if name in numbers or isinstance(value, str) else str(value)
-        for name, value in pairs_of(properties, "--property").items()
-    }
-    given.setdefault("delivery_mode", 1 if transient else 2)
+    given = {"delivery_mode": 1 if transient else 2, **properties_of(properties)}
     if headers:
         given["headers"] = pairs_of(headers, "--header")
+    octets = payload.encode("utf-8", "surrogateescape") if payload is not None else octets_of(path or "-")
     body = {
         "routing_key": routing_key,
         "payload": base64.b64encode(octets).decode(),
@@ -67,10 +74,11 @@ def publish(
         "properties": given,
     }
     target = f"/exchanges/{escaped(session.vhost)}/{escaped(exchange or 'amq.default')}/publish"
+    what = f"exchange '{exchange}' in vhost '{session.vhost}'" if exchange else f"virtual host '{session.vhost}'"
     routed = 0
     progress = ProgressLine(session, "messages published", count)
     for _ in range(count):
-        routed += session.send("POST", target, body, what=f"exchange '{exchange}' in vhost '{session.vhost}'")["routed"]
+        routed += session.send("POST", target, body, what=what)["routed"]
         progress.advance(1)
     progress.end()
     if routed < count:
@@ -125,8 +133,12 @@ def get(session: CommandSession, queue: str, count: int, mode: str, truncate: in
 def browse(session: CommandSession, queue: str, after: int, limit: int, payload: bool) -> None:
     """Show messages as they lie in a queue: nobody takes them, and none is marked as redelivered."""
     query = {"after": str(after), "limit": str(limit)} | ({"payload": "true"} if payload else {})
+    if queue == _SCHEDULE:
+        raise CommandFailure(EX_DATAERR, f"{queue} is no queue but the schedule: brokerctl delayed ls shows what waits")
     path = f"/broker/messages/{escaped(session.vhost)}/{escaped(queue)}"
     found = session.send("GET", path, what=f"queue '{queue}' in vhost '{session.vhost}'", **query)
+    if not found["items"]:
+        require_no_stream(session, queue)
     usual = ("id", "published_ms", "deliveries", "routing_key", "payload_bytes", *(("payload",) if payload else ()))
     session.show_rows(found["items"], usual)
 

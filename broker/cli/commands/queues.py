@@ -8,6 +8,7 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import pairs_of
+from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
 
@@ -18,6 +19,13 @@ USUAL: Final = ("name", "messages")
 def place(session: CommandSession, name: str) -> str:
     """Return the path of a queue."""
     return f"/queues/{escaped(session.vhost)}/{escaped(name)}"
+
+
+def require_no_stream(session: CommandSession, name: str) -> None:
+    """Raise `CommandFailure` for a stream: its messages do not lie there for anybody to take."""
+    status, found = session.ask("GET", place(session, name))
+    if status == 200 and found.get("type") == "stream":
+        raise CommandFailure(EX_DATAERR, f"queue '{name}' is a stream: brokerctl sub {name} --offset first reads it")
 
 
 @command(

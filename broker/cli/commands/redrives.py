@@ -16,8 +16,56 @@ def _place(session: CommandSession, number: int) -> str:
     return f"/broker/redrives/{escaped(session.vhost)}/{number}"
 
 
+_LONGEST_WAIT: Final = 2.0
+"""Seconds that the end of a redrive is waited for."""
+_PAUSE: Final = 0.1
+_MOST: Final = 100_000
+
+
 def _tell(session: CommandSession, found: dict[str, Any]) -> None:
-    session.show(found, ((key, value) for key, value in found.items() if key != "reasons"))
+    """Show a redrive, and of each reason why messages stay how many told it; then what can be done next."""
+    lines = [(key, value) for key, value in found.items() if key != "reasons"]
+    session.show(found, lines + [("stays", text) for text in _stays(found.get("reasons", []))])
+    place = f"{found['id']}" + ("" if session.given_vhost is None else f" -p {session.given_vhost}")
+    if found["state"] in ("running", "restoring"):
+        session.say(f"it goes on: brokerctl show_redrive {place} tells how far it is")
+    elif found["state"] == "done" and found["moved"]:
+        session.say(f"brokerctl undo_redrive {place} takes it back")
+
+
+def _stays(reasons: list[dict[str, Any]]) -> list[str]:
+    ids: dict[str, list[int]] = {}
+    for each in reasons:
+        ids.setdefault(each["reason"], []).append(each["id"])
+    return [f"{reason} ({len(ids[reason])} times, such as message {ids[reason][0]})" for reason in ids]
+
+
+def _await_end(session: CommandSession, found: dict[str, Any]) -> dict[str, Any]:
+    """Return how far a redrive is when it has ended, or after a while."""
+    until = session.shell.monotonic() + _LONGEST_WAIT
+    while found["state"] in ("running", "restoring") and session.shell.monotonic() < until:
+        session.shell.sleep(_PAUSE)
+        found = session.send("GET", _place(session, found["id"]), what=f"redrive {found['id']}")
+    return found
+
+
+def _hint(where: str) -> str:
+    """Return what may be wrong with a selector that selects nothing; empty if that cannot be told."""
+    from broker.selector.parser import parse
+    from broker.selector.syntax import Compare, Identifier, Node
+    from broker.selector.tokens import SelectorError
+
+    try:
+        nodes: list[Node] = [parse(where)]
+    except SelectorError:
+        return ""
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Compare) and isinstance(node.left, Identifier) and isinstance(node.right, Identifier):
+            left, right = node.left.name, node.right.name
+            return f"--where compares the headers {left} and {right}: the text is '{right}', in single quotes"
+        nodes += node.parts
+    return ""
 
 
 @command(
@@ -32,8 +80,8 @@ def _tell(session: CommandSession, found: dict[str, Any]) -> None:
 @click.argument("name")
 @click.option("--to", "target", metavar="QUEUE", help="to this queue; without it to where each message died")
 @click.option("--where", metavar="SELECTOR", help="only those that it selects (docs/selectors.md)")
-@click.option("--limit", type=int, help="no more than so many")
-@click.option("--rate", type=float, help="so many in a second")
+@click.option("--limit", type=click.IntRange(1, _MOST), help="no more than so many")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="so many in a second")
 @click.option("--dry-run", is_flag=True, help="tell how many there are, and move none")
 def redrive(
     session: CommandSession,
@@ -44,10 +92,18 @@ def redrive(
     rate: float | None,
     dry_run: bool,
 ) -> None:
-    """Move messages of a queue back to where they died, or to another queue; the number that is told undoes it."""
+    """Move messages of a queue back to where they died, or to another queue; the id that is told undoes it. Waits two
+    seconds for the end; show_redrive tells what comes later."""
     wish = {"target": target, "where": where, "limit": limit, "rate": rate, "dry_run": dry_run}
     path = f"/broker{place(session, name)}/redrive"
-    _tell(session, session.send("POST", path, wish, what=f"queue '{name}' in vhost '{session.vhost}'"))
+    found = session.send("POST", path, wish, what=f"queue '{name}' in vhost '{session.vhost}'")
+    if "would_move" in found:
+        session.show(found, found.items())
+    else:
+        found = _await_end(session, found)
+        _tell(session, found)
+    if where and not (found.get("would_move") or found.get("moved") or found.get("left")) and (hint := _hint(where)):
+        click.echo(f"nothing is selected: {hint}", err=True)
 
 
 @command("show_redrive", "redrives show", example="brokerctl show_redrive 1", of_vhost=True)
@@ -61,7 +117,8 @@ def show(session: CommandSession, number: int) -> None:
 @click.argument("number", type=int)
 def undo(session: CommandSession, number: int) -> None:
     """Put back what a redrive has moved, as far as it is still ready."""
-    _tell(session, session.send("POST", f"{_place(session, number)}/undo", what=f"redrive {number}"))
+    found = session.send("POST", f"{_place(session, number)}/undo", what=f"redrive {number}")
+    _tell(session, _await_end(session, found))
 
 
 COMMANDS: Final = (redrive, show, undo)
