@@ -104,7 +104,7 @@ class GroupedQueue(Queue):
             return None
         message = None if self._reads_late() else self._groups.take_next(window)
         if message is None:
-            self._look_into_slots(self.turns.dispatcher.is_active)
+            self._look_into_slots(self.turns.dispatcher.is_active, is_asked=True)
             return None
         if window.tail is window.ready:
             window.bytes -= message.weight
@@ -150,8 +150,10 @@ class GroupedQueue(Queue):
             self._after_dispatch(self)
         return turns.is_waiting and bool(self.turns.consumers)
 
-    def _look_into_slots(self, is_wanted: bool) -> None:
-        """Bring messages of groups into memory that have none there, if they are wanted."""
+    def _look_into_slots(self, is_wanted: bool, *, is_asked: bool = False) -> None:
+        """Bring messages of groups into memory that have none there, if they are wanted. `is_asked`: somebody waits for
+        one of them, as a consumer with credit does.
+        """
         window, turns, cursor = self._grouped, self._groups, self.cursor
         if window.tail is window.ready or window.is_reading or not is_wanted:
             return
@@ -159,7 +161,8 @@ class GroupedQueue(Queue):
             window.join_tail()
             turns.serve(window)
             return
-        is_due = turns.is_pass_over or (self.turns.dispatcher.has_credit() and not turns.is_waiting)
+        is_asked = is_asked or self.turns.dispatcher.has_credit()
+        is_due = turns.is_pass_over or (is_asked and not turns.is_waiting)
         if window.may_page and is_due:
             window.close_tail()
             cursor.note_change()

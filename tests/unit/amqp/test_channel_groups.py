@@ -284,6 +284,19 @@ def test_a_get_finds_what_is_in_slots() -> None:
     assert texts(peer.contents()) == [f"a{number}" for number in range(60)]
 
 
+def test_a_get_is_all_that_it_takes_after_a_restart() -> None:
+    former = Harness()
+    publish(declare(former.peer()), "a1", "a2", "b1")
+    former.commit()
+    former.store.state.holder = None  # its node was killed
+    harness = Harness(state=former.store.state)
+    peer = harness.peer()
+    for _ in range(3):
+        peer.send(1, BasicGet(queue="q", no_ack=True))
+        harness.commit()
+    assert sorted(texts(peer.contents())) == ["a1", "a2", "b1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "durable", "text"),
     [
