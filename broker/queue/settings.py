@@ -21,7 +21,9 @@ QUORUM_DELIVERY_LIMIT: Final = 20
 
 
 MOST_RATE: Final = 1e9
-"""A rate of deliveries is less than this."""
+"""A rate of deliveries, in messages per second, is less than this."""
+LEAST_RATE: Final = 1e-6
+"""It is not less than this."""
 
 
 class QueueType(Enum):

@@ -10,6 +10,7 @@ from broker.queue.settings import QueueType
 from broker.queue.stream_cursor import Since, Start, StreamWish
 from broker.queue.values import age_in_ms
 from broker.topology.queue_arguments import INTEGERS, wrong_time
+from broker.topology.wanted_values import BOOLEAN, not_wanted
 
 _PRIORITY = "x-priority"
 _TIMEOUT = "x-consumer-timeout"
@@ -65,10 +66,13 @@ def stream_wish(arguments: FieldTable, what: str, now_ms: int, *, has_tag: bool)
     if not arguments:
         return StreamWish()
     values = arguments.values
-    filters = _filters(values.get(_FILTER))
+    filters = _filters(arguments, what)
+    if not isinstance(values.get(_UNFILTERED, False), bool):
+        raise _unacceptable(_UNFILTERED, what, arguments.types[_UNFILTERED])
     is_kept = values.get(KEPT, False)
     if not isinstance(is_kept, bool):
-        raise PreconditionFailed(f"invalid arg '{KEPT}' for {what}: {{unacceptable_type,{arguments.types[KEPT]}}}")
+        wrong = not_wanted(BOOLEAN, arguments.types[KEPT], values[KEPT])
+        raise PreconditionFailed(f"invalid arg '{KEPT}' for {what}: {wrong}")
     if is_kept and not has_tag:
         raise PreconditionFailed(f"invalid arg '{KEPT}' for {what}: the consumer needs a tag, under which it is kept")
     start: Start | Since | int = Start.NEXT
@@ -93,8 +97,20 @@ def _start_of(value: Any, kind: str, what: str, now_ms: int) -> Start | Since | 
     raise PreconditionFailed(f"invalid arg '{_OFFSET}' for {what}: {{invalid_stream_offset_arg,{{{kind},{shown}}}}}")
 
 
-def _filters(value: Any) -> frozenset[str]:
-    """Return the values that a consumer wants; what is no text is left out, as with RabbitMQ."""
+def _filters(arguments: FieldTable, what: str) -> frozenset[str]:
+    """Return the values that a consumer wants: one text, or an array of them. RabbitMQ lets all messages through when
+    it is something else; nobody who asks for a filter means that.
+    """
+    value = arguments.values.get(_FILTER, ())
     if isinstance(value, str):
         return frozenset([value])
-    return frozenset(each for each in value if isinstance(each, str)) if isinstance(value, list) else frozenset()
+    if not isinstance(value, list | tuple):
+        kind = "binary" if isinstance(value, bytes) else arguments.types[_FILTER]
+        raise _unacceptable(_FILTER, what, kind)
+    if not all(isinstance(each, str) for each in value):
+        raise PreconditionFailed(f"invalid arg '{_FILTER}' for {what}: each value of the array must be a text")
+    return frozenset(value)
+
+
+def _unacceptable(name: str, what: str, kind: str) -> PreconditionFailed:
+    return PreconditionFailed(f"invalid arg '{name}' for {what}: {{unacceptable_type,{kind}}}")

@@ -446,6 +446,27 @@ def test_a_filter_lets_through_what_has_one_of_its_values(
     assert [offset - 4 for offset, _ in delivered(peer)] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("filter", 7, "{unacceptable_type,signedint}"),
+        ("filter", True, "{unacceptable_type,bool}"),
+        ("filter", b"\xff", "{unacceptable_type,binary}"),
+        ("filter", None, "{unacceptable_type,void}"),
+        ("filter", ["eu", 7], "each value of the array must be a text"),
+        ("match_unfiltered", "yes", "{unacceptable_type,longstr}"),
+        ("automatic_offset_tracking", "yes", "true or false is needed, not 'yes'"),
+    ],
+)
+def test_a_filter_of_a_wrong_type_is_refused(stream: Client, name: str, value: Any, wrong: str) -> None:
+    consume(stream, **{name: value})
+    argument = f"x-stream-{name.replace('_', '-')}"
+    ((_, answer),) = stream.received()
+    assert isinstance(answer, ChannelClose)
+    assert answer.reply_code == 406
+    assert answer.reply_text == f"PRECONDITION_FAILED - invalid arg '{argument}' for {STREAM}: {wrong}"
+
+
 def test_arguments_of_streams_are_refused_for_other_queues(peer: Client) -> None:
     peer.call(1, QueueDeclare(queue="q"))
     consume(peer, queue="q", offset="first")
