@@ -23,6 +23,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "bindings": ("vhost", "source", "destination", "destination_type", "routing_key", "arguments"),
 }
 """What tells one thing of a section from another."""
+SECTIONS: Final = tuple(_KEYS)
 
 
 def difference(there: Definitions, given: Definitions) -> Iterator[str]:

@@ -18,6 +18,8 @@ AskPassword = Callable[[str], str | None]
 """Returns the password of a user, None where nobody can be asked."""
 EMBEDDED: Final = "broker-data/mb.db.control"
 """The control socket of a node that was started in this folder as shipped."""
+_DATA: Final = "broker-data/mb.db"
+"""What such a node leaves there when it stops."""
 
 _TOLD: Final = 4
 """Sockets that a message names."""
@@ -82,6 +84,12 @@ def local_socket(folder: Path, environ: Mapping[str, str]) -> Path:
     embedded = folder / EMBEDDED
     if embedded.is_socket():
         return embedded
+    if (folder / _DATA).exists():
+        raise CommandFailure(
+            EX_UNAVAILABLE,
+            f"the node of this folder is stopped: {_DATA} is here, and nobody listens on {EMBEDDED}. For another node"
+            " say --config or --socket",
+        )
     place = Path(environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     found = [path for path in sorted(place.glob(f"cordillera-{os.getuid()}-*.control")) if _answers(path)]
     if len(found) == 1:

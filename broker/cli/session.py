@@ -105,15 +105,18 @@ class CommandSession:
         *,
         query: Mapping[str, str] = _NONE,
         headers: Mapping[str, str] = _NONE,
+        what: str = "",
     ) -> tuple[int, Any]:
-        """Return status and value of any answer of the HTTP API.
+        """Return status and value of any answer of the HTTP API. `what` is named when what is to be deleted is missing.
 
         Raises `DryRun` before something is changed, and `NothingToDo` if that is so.
         """
         if method != "GET":
             self._require_one_run()
             if self.is_dry_run:
-                self._tell_what_would_be(method, path)
+                self._tell_what_would_be(method, path, what)
+        if "//" in path or path.endswith("/"):
+            raise click.UsageError("a name is empty: say which one is meant")
         text = "" if body is None else json.dumps(body)
         status, answer = self.way.request(method, path, query, text, headers)
         if self.way.silent:
@@ -132,7 +135,7 @@ class CommandSession:
 
     def send(self, method: str, path: str, body: Any = None, *, what: str = "", **query: str) -> Any:
         """Let something be done; `what` is named when it is not there. Raises `CommandFailure`."""
-        status, value = self.ask(method, path, body, query=query)
+        status, value = self.ask(method, path, body, query=query, what=what)
         if status >= 400:
             raise self.refused(status, value, what)
         return value
@@ -144,7 +147,7 @@ class CommandSession:
             raise DryRun(self._about_to or name)
         return self.way.command(name, arguments)
 
-    def _tell_what_would_be(self, method: str, path: str) -> NoReturn:
+    def _tell_what_would_be(self, method: str, path: str, what: str) -> NoReturn:
         """Raise `DryRun`, or `CommandFailure` if what is to be deleted is not there."""
         thing = path.removesuffix("/contents")
         if method == "DELETE":
@@ -152,7 +155,7 @@ class CommandSession:
             if status == 404 and self.is_idempotent:
                 raise NothingToDo
             if status == 404:
-                raise self.refused(status, value_of(answer), f"such thing: {thing}")
+                raise self.refused(status, value_of(answer), what or f"such thing: {thing}")
         raise DryRun(self._about_to or f"{method} /api{path}")
 
     def rows(self, path: str, what: str = "", **query: str) -> list[dict[str, Any]]:
@@ -208,10 +211,18 @@ class CommandSession:
 
     def show(self, value: Mapping[str, Any], lines: Iterable[tuple[str, Any]]) -> None:
         """Print one thing: `value` as JSON, otherwise `lines` of names and values."""
-        if self.is_json:
+        if self.is_json and not self.columns:
             self.show_json(value)
             return
         rows = [{"": name, "value": each} for name, each in lines]
+        if chosen := [name for name in self.columns.split(",") if name]:
+            missing = [name for name in chosen if all(row[""] != name for row in rows)]
+            if missing:
+                raise CommandFailure(EX_USAGE, f"it has no {missing[0]!r}: {', '.join(row[''] for row in rows)}")
+            rows = [row for name in chosen for row in rows if row[""] == name]
+        if self.is_json:
+            self.show_json({row[""]: row["value"] for row in rows})
+            return
         self._write(rows, columns_of(("", "value"), {}), header=False)
 
     def show_json(self, value: Any) -> None:
@@ -262,6 +273,15 @@ def new_password(given: str | None, *, is_new: bool = True) -> str:
     return given
 
 
+def _remedy(text: str) -> str:
+    """Return what to do about a refusal."""
+    if text.startswith("Login failed"):
+        return "the password is wrong, or there is no such user"
+    if text.startswith("Access refused"):
+        return "another user with --user, or a permission by brokerctl set_permissions on the node's machine"
+    return "another user with --user, or ask for the tag"
+
+
 def refusal(status: int, value: Any, what: str, way: str) -> CommandFailure:
     """Return the failure that an answer of the HTTP API means."""
     reason = value.get("reason", value.get("error", "")) if isinstance(value, Mapping) else ""
@@ -271,9 +291,7 @@ def refusal(status: int, value: Any, what: str, way: str) -> CommandFailure:
             EX_NOUSER if what.startswith("user ") else EX_DATAERR, f"there is no {what or 'such thing'}"
         )
     if status in (401, 403):
-        return CommandFailure(
-            EX_NOPERM, f"{way} does not permit that ({text}): another user with --user, or ask for the tag"
-        )
+        return CommandFailure(EX_NOPERM, f"{way} does not permit that ({text}): {_remedy(text)}")
     if status == 503:
         return CommandFailure(EX_TEMPFAIL if "store" in text else EX_UNAVAILABLE, text)
     if text == "vhost_or_user_not_found":

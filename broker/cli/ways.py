@@ -78,8 +78,11 @@ class ControlWay:
             ) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            folder = "" if self._path.is_absolute() else f" That path is relative to this folder, {Path.cwd()}:"
+            advice = " run this where the node was started, or say --socket" if folder else ""
             raise CommandFailure(
-                EX_UNAVAILABLE, f"no node answers on {self._path} ({reason.lower()}). Is the node running?"
+                EX_UNAVAILABLE,
+                f"no node answers on {self._path} ({reason.lower()}). Is the node running?{folder}{advice}",
             ) from None
         if "error" not in answer:
             return answer.get("result")
@@ -134,6 +137,9 @@ class HttpWay:
             answer = connection.getresponse()
             self.silent = answer.headers.get(_SILENT, "")
             return answer.status, answer.read().decode("utf-8", "replace")
+        except http.client.BadStatusLine:
+            text = f"what answers at {self.name} speaks no HTTP: the API is at port {HTTP_PORT}, 5672 is that of AMQP"
+            raise CommandFailure(EX_UNAVAILABLE, text) from None
         except (OSError, UnicodeError, http.client.HTTPException) as error:  # a name that is none is no OSError
             code = EX_NOHOST if isinstance(error, socket.gaierror | UnicodeError) else EX_UNAVAILABLE
             raise CommandFailure(code, f"cannot reach {self.name} ({_reason(error)}). {_ADVICE}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -20,6 +20,17 @@ _ENDS: Final = click.Choice(("queue", "exchange"))
 def _place(session: CommandSession, source: str, destination: str, kind: str) -> str:
     ends = f"e/{escaped(source or 'amq.default')}/{kind[0]}/{escaped(destination)}"
     return f"/bindings/{escaped(session.vhost)}/{ends}"
+
+
+def _missing(session: CommandSession, source: str, destination: str, kind: str) -> str:
+    """Return which of what a binding joins is not there."""
+    vhost = escaped(session.vhost)
+    for each, name in (("exchange", source or "amq.default"), (kind, destination)):
+        if session.ask("GET", f"/{each}s/{vhost}/{escaped(name)}")[0] == 404:
+            if session.ask("GET", f"/vhosts/{vhost}")[0] == 404:
+                break
+            return f"{each} '{name}' in vhost '{session.vhost}'"
+    return f"virtual host '{session.vhost}'"
 
 
 @command(
@@ -59,8 +70,9 @@ def bind(
 ) -> None:
     """Bind a queue or an exchange to an exchange."""
     body = {"routing_key": routing_key, "arguments": pairs_of(arguments, "--argument")}
-    what = f"exchange '{source}' or no {kind} '{destination}' in vhost '{session.vhost}'"
-    session.send("POST", _place(session, source, destination, kind), body, what=what)
+    status, value = session.ask("POST", _place(session, source, destination, kind), body)
+    if status >= 400:
+        raise session.refused(status, value, _missing(session, source, destination, kind) if status == 404 else "")
     session.say(f"{kind} {destination!r} bound to {source!r} by {routing_key!r}")
 
 
@@ -85,7 +97,10 @@ def unbind(
     """Take a binding away: that with just this key and these arguments."""
     given = pairs_of(arguments, "--argument")
     path = _place(session, source, destination, kind)
-    rows = session.rows(path, f"exchange '{source}' or no {kind} '{destination}' in vhost '{session.vhost}'")
+    status, value = session.ask("GET", path)
+    if status >= 400:
+        raise session.refused(status, value, _missing(session, source, destination, kind) if status == 404 else "")
+    rows: list[dict[str, Any]] = value
     for row in rows:
         if row["routing_key"] == routing_key and row["arguments"] == given:
             session.send("DELETE", f"{path}/{escaped(row['properties_key'])}")

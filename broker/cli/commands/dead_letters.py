@@ -14,6 +14,7 @@ from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
 
 _CARBON: Final = "carbon"
+_COLUMNS: Final = ("id", "queue", "reason", "exchange", "routing_key", "deaths", "died_at")
 _PAGE: Final = 500
 """Dead letters of one request."""
 
@@ -27,7 +28,9 @@ def _subscriptions(session: CommandSession) -> str:
 
 
 def _what(session: CommandSession) -> str:
-    return f"virtual host '{session.given_vhost or _CARBON}' with clients of JMS"
+    """Name what may be missing; dead letters of other clients are in queues."""
+    advice = "dead letters of other clients are in queues, which brokerctl browse and queue redrive take"
+    return f"virtual host '{session.given_vhost or _CARBON}' with clients of JMS: {advice}"
 
 
 def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,8 +99,7 @@ def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
 def list_dead_letters(session: CommandSession, queue: str | None, after: int, limit: int) -> None:
     """List messages in the dead letter channel, and why they are there; of carbon without --vhost."""
     found = _page(session, after, limit, queue)
-    usual = tuple(found[0]) if found else ("id",)
-    session.show_rows(found, usual)
+    session.show_rows(found, tuple(found[0]) if found else _COLUMNS)
 
 
 @command("dlc show", "show_dead_letter", example="brokerctl dlc show 4711", of_vhost=True)

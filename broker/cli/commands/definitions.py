@@ -37,6 +37,15 @@ def export_definitions(session: CommandSession, file: str) -> None:
         session.say(f"written to {file}")
 
 
+def _require_sections(given: object, file: str) -> None:
+    """Raise `CommandFailure` for what holds nothing that could be made, under whatever name."""
+    from broker.cli.difference import SECTIONS
+
+    if not isinstance(given, dict) or not given or any(name in SECTIONS for name in given):
+        return  # the node judges the rest
+    raise CommandFailure(EX_DATAERR, f"{file} has no definitions but {next(iter(given))!r}: say {', '.join(SECTIONS)}")
+
+
 @command(
     "import_definitions",
     "definitions import",
@@ -59,6 +68,7 @@ def import_definitions(session: CommandSession, file: str, dry_run: bool, diff: 
         raise CommandFailure(
             EX_DATAERR, f"{file} is no JSON: give what definitions export or RabbitMQ has written"
         ) from None
+    _require_sections(given, file)
     path, what = _place(session)
     if session.is_dry_run:  # said before the command
         dry_run, session.is_dry_run = True, False

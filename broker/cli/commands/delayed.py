@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
+from broker.cli.commands.given import moment
 from broker.cli.failure import EX_OK, EX_PARTIAL
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
@@ -62,7 +63,12 @@ def count(session: CommandSession) -> None:
 @click.option("--exchange", help="only those that were published to this exchange")
 @click.option("--routing-key", help="only those with this routing key")
 @click.option("--message-id", help="only those with this message_id")
-@click.option("--until", type=int, metavar="MS", help="only those that are due by then, in ms since 1970")
+@click.option(
+    "--until",
+    type=moment,
+    metavar="TIME",
+    help="only those that are due by then: milliseconds since 1970, or a time of ISO 8601",
+)
 @click.option("--after", metavar="PLACE", help="those behind this place, as the page before has told it")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="how many")
 def list_delayed(session: CommandSession, limit: int, **given: Any) -> None:
@@ -105,14 +111,14 @@ def cancel(session: CommandSession, ids: tuple[int, ...], message_id: str | None
 )
 @_chosen
 @click.option("--delay", type=click.IntRange(0), metavar="MS", help="so many milliseconds from now; 0 for at once")
-@click.option("--at", "moment", metavar="TIME", help="milliseconds since 1970, or a time of ISO 8601")
+@click.option("--at", "due", type=moment, metavar="TIME", help="milliseconds since 1970, or a time of ISO 8601")
 def move(
-    session: CommandSession, ids: tuple[int, ...], message_id: str | None, delay: int | None, moment: str | None
+    session: CommandSession, ids: tuple[int, ...], message_id: str | None, delay: int | None, due: int | None
 ) -> int:
     """Let messages go on at another time, or now. They have new ids then."""
-    if (delay is None) is (moment is None):
+    if (delay is None) is (due is None):
         raise click.UsageError("say --delay or --at")
-    told = {**_arguments(ids, message_id), **({"delay": delay} if moment is None else {"deliver_at": moment})}
+    told = {**_arguments(ids, message_id), **({"delay": delay} if due is None else {"deliver_at": due})}
     found = session.send("POST", f"{_place(session)}/move", told, what=_what(session))
     return _report(session, found, "moved")
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
+from broker.cli.commands.given import moment
 from broker.cli.failure import EX_FOUND, EX_OK
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
@@ -31,7 +32,12 @@ _USUAL: Final = ("id", "queue", "state", "came_ms", "deliveries", "held_by", "wa
 @click.argument("message_id", required=False)
 @click.option("--id", "number", help="by the id that lists of messages tell")
 @click.option("--correlation-id", help="by the property correlation_id")
-@click.option("--since", type=int, metavar="MS", help="only what came into its queue since then, in ms since 1970")
+@click.option(
+    "--since",
+    type=moment,
+    metavar="TIME",
+    help="only what came into its queue since then: milliseconds since 1970, or a time of ISO 8601",
+)
 @click.option(
     "--most", type=click.IntRange(1), default=100_000, show_default=True, help="look at so many stored messages"
 )

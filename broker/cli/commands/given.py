@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -32,6 +32,28 @@ def pairs_of(given: Iterable[str], what: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             pairs[name] = text
     return pairs
+
+
+def moment(text: str) -> int:
+    """Return the milliseconds since 1970 that a time is: a number of them, or a text of ISO 8601, in UTC unless it says
+    otherwise. Raises `click.BadParameter`, for seconds too.
+    """
+    from broker.codec.delivery_time import moment_in  # nothing for every command
+
+    is_number = text.isascii() and text.isdecimal()
+    if is_number and _LEAST_SECONDS <= int(text) < _LEAST_MS:
+        raise click.BadParameter(f"{text} milliseconds are in 1970: seconds get three zeros more, {text}000")
+    try:
+        return moment_in(int(text) if is_number else text)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} is neither milliseconds since 1970 nor a time of ISO 8601, such as 2030-01-01T08:00:00Z"
+        ) from None
+
+
+_LEAST_SECONDS: Final = 1_000_000_000
+_LEAST_MS: Final = 31_536_000_000
+"""Between these is what people mean as seconds."""
 
 
 def octets_of(path: str) -> bytes:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import pairs_of
 from broker.cli.failure import EX_DATAERR, CommandFailure
+from broker.cli.output import shown
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
 
+_TYPE: Final = "x-queue-type"
+_KEPT: Final = "x-message-ttl-kept"
+"""Declarations need not name it."""
 PATHS: Final = {"pid": "name", "owner_pid": "owner_pid_details.name"}
 USUAL: Final = ("name", "messages")
 
@@ -106,10 +111,33 @@ def add_queue(
     if queue_type:
         given["x-queue-type"] = queue_type
     body = {"durable": not transient, "auto_delete": auto_delete, "arguments": given}
-    status, _ = session.ask("PUT", place(session, name), body)
+    before = _arguments_of(session, name)
+    status, value = session.ask("PUT", place(session, name), body)
     if status >= 400:
-        session.send("PUT", place(session, name), body, what=f"virtual host '{session.vhost}'")
-    session.say(f"queue {name!r} {'declared' if status == 201 else 'is there already, as it was asked for'}")
+        raise session.refused(status, value, f"virtual host '{session.vhost}'")
+    done = "declared" if status == 201 else _difference(given, before, _arguments_of(session, name))
+    session.say(f"queue {name!r} {done}")
+
+
+def _arguments_of(session: CommandSession, name: str) -> dict[str, Any]:
+    """Return the arguments that a queue has, with its type; none if there is no such queue."""
+    status, found = session.ask("GET", place(session, name))
+    return {_TYPE: found["type"], **found["arguments"]} if status == 200 else {}
+
+
+def _difference(given: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return what has become of a queue that was there: its virtual host may adopt or upgrade what differs
+    (`redeclaration`).
+    """
+    names = sorted({*before, *after})
+    if changed := [name for name in names if before.get(name) != after.get(name)]:
+        told = (f"{name} is now {shown(after[name])}" if name in after else f"{name} is gone" for name in changed)
+        return f"was there, and is changed by its virtual host's redeclaration: {', '.join(told)}"
+    wanted = {_TYPE: after[_TYPE], **given} if after else dict(given)
+    if other := [name for name in sorted({*wanted, *after} - {_KEPT}) if wanted.get(name) != after.get(name)]:
+        told = (f"{name} is {shown(after[name])}" if name in after else f"it has no {name}" for name in other)
+        return f"is there already, and stays as it is: {', '.join(told)}. brokerctl queue alter changes it"
+    return "is there already, as it was asked for"
 
 
 @command(

@@ -36,6 +36,8 @@ def check_config(session: CommandSession, path: str) -> int:
 @click.argument("path", metavar="PATH")
 def show_config(session: CommandSession, path: str) -> int:
     """Print a configuration as it takes effect, secrets masked, and where each value comes from."""
+    if session.is_json:
+        raise click.UsageError("a configuration is printed as text only: leave --json out")
     return _broker(session, "--show-config", path)
 
 

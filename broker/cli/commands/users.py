@@ -15,6 +15,7 @@ from broker.cli.ways import escaped
 
 _NO_TAGS: Final = "not_authorised"
 """What the API tells a user who has logged in and has none of its tags."""
+_TAGS: Final = ("administrator", "monitoring", "policymaker", "management", "impersonator")
 _LIMITS: Final = ("max-connections", "max-channels")
 
 
@@ -121,6 +122,9 @@ def authenticate_user(session: CommandSession, name: str, password: str | None) 
 def set_user_tags(session: CommandSession, name: str, tags: tuple[str, ...]) -> None:
     """Replace the tags of a user; none takes all: administrator, monitoring, policymaker, management, impersonator."""
     known = session.send("GET", f"/users/{escaped(name)}", what=f"user '{name}'")
+    for tag in tags:
+        if tag not in _TAGS:
+            click.echo(f"note: the tag {tag!r} permits nothing; those that do are {', '.join(_TAGS)}", err=True)
     if session.way.is_local:
         session.command("set_user_tags", {"name": name, "tags": list(tags)})
     elif known.get("password_hash"):

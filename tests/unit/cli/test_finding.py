@@ -118,3 +118,12 @@ def test_a_configuration_names_the_socket(tmp_path: Path, environ: dict[str, str
         "<broker><management><controlSocket>/run/x</controlSocket></management></broker>"
     )
     assert name(WantedNode(config=str(tmp_path)), environ) == "/run/x"
+
+
+def test_the_node_of_this_folder_is_told_to_be_stopped(tmp_path: Path, listen, environ) -> None:  # type: ignore[no-untyped-def]
+    listen(tmp_path / f"cordillera-{os.getuid()}-1.control")
+    (tmp_path / "broker-data").mkdir()
+    (tmp_path / "broker-data" / "mb.db").touch()
+    with pytest.raises(CommandFailure, match="the node of this folder is stopped") as failure:
+        local_socket(tmp_path, environ)
+    assert failure.value.code == EX_UNAVAILABLE

@@ -262,6 +262,21 @@ def test_a_command_imports_nothing_that_takes_long() -> None:
         ("pub k body --property delivery_mode=9", 64, "delivery_mode is 1 for a transient message, 2 for"),
         ("pub k body --property timestamp=now", 64, "timestamp is whole seconds since 1970"),
         ("pub k body --property expiration=1m", 64, "expiration is a number of milliseconds, and not '1m'"),
+        ("bind evnts orders", 65, "there is no exchange 'evnts' in vhost '/'. Did you mean events?"),
+        ("bind events order", 65, "there is no queue 'order' in vhost '/'. Did you mean orders?"),
+        ("bind events order --to exchange", 65, "there is no exchange 'order' in vhost '/'"),
+        ("unbind evnts orders", 65, "there is no exchange 'evnts' in vhost '/'. Did you mean events?"),
+        ("bind events orders -p nope", 65, "there is no virtual host 'nope'"),
+        ("delete_queue order --dry-run", 65, "there is no queue 'order' in vhost '/'. Did you mean orders?"),
+        ("queue add ''", 64, "a name is empty"),
+        ("delete_queue '' --yes", 64, "a name is empty"),
+        ("message find m --since 1767225600", 64, "seconds get three zeros more, 1767225600000"),
+        ("message find m --since yesterday", 64, "neither milliseconds since 1970 nor a time of ISO 8601"),
+        ("delayed ls --until 1767225600", 64, "seconds get three zeros more"),
+        ("delayed move 5 --at 1767225600", 64, "seconds get three zeros more"),
+        ("dlc ls -p /", 65, "dead letters of other clients are in queues, which brokerctl browse"),
+        ("config show conf --json", 64, "a configuration is printed as text only"),
+        ("queue show orders --columns name,frobs", 64, "it has no 'frobs'"),
         ("pub q hi -p nosuch", 65, "there is no virtual host 'nosuch'"),
         ("browse amq.delayed", 65, "brokerctl delayed ls shows what waits"),
         ("sub orders --offset first --ack", 64, "--offset is for a stream, which keeps its messages"),
@@ -630,3 +645,45 @@ def test_a_shell_can_ask_for_commands(monkeypatch: pytest.MonkeyPatch, capsys: A
 def test_input_of_a_test_is_no_terminal_unless_it_says_so() -> None:
     assert not Input().isatty()
     assert Input(is_terminal=True).isatty()
+
+
+def test_times_are_milliseconds_or_iso_8601(brokerctl: CommandLine) -> None:
+    with_named(brokerctl)
+    for since in ("2020-01-01", "1577836800000"):
+        assert brokerctl(f"message find order-17 --since {since}").code == 0
+        assert brokerctl(f"delayed ls --until {since}").code == 0
+
+
+def test_one_thing_has_the_columns_that_are_wanted(brokerctl: CommandLine) -> None:
+    assert brokerctl("queue show orders --columns messages,name").out == "messages\t1\nname\torders\n"
+    assert json.loads(brokerctl("queue show orders --columns name --json").out) == {"name": "orders"}
+
+
+def test_a_tag_that_permits_nothing_is_told(brokerctl: CommandLine) -> None:
+    ended = brokerctl("set_user_tags ann admin monitoring")
+    assert (
+        ended.code,
+        ended.err.startswith("note: the tag 'admin' permits nothing; those that do are administrator"),
+    ) == (
+        0,
+        True,
+    )
+
+
+def test_a_file_without_definitions_is_refused(brokerctl: CommandLine) -> None:
+    Path("d.json").write_text('{"queus": []}')
+    ended = brokerctl("definitions import d.json")
+    assert (ended.code, "d.json has no definitions but 'queus': say vhosts, users" in ended.err) == (65, True)
+
+
+@pytest.mark.parametrize(
+    ("redeclaration", "text"),
+    [
+        ("adopt", "is there already, and stays as it is: it has no x-max-length. brokerctl queue alter changes it"),
+        ("upgrade", "was there, and is changed by its virtual host's redeclaration: x-max-length is now 77"),
+    ],
+)
+def test_what_a_declaration_has_changed_is_told(redeclaration: str, text: str, brokerctl: CommandLine) -> None:
+    assert brokerctl.node.status("PUT", "/vhosts/%2F", {"redeclaration": redeclaration}) in (201, 204)
+    assert brokerctl("queue add orders").out == "queue 'orders' is there already, as it was asked for\n"
+    assert brokerctl("queue add orders -a x-max-length=77").out == f"queue 'orders' {text}\n"
