@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from broker.codec.channel_death import COUNT, FIRST, LAST, died_in, told_of
-from broker.codec.field_table import Timestamp
 from broker.errors import AdministrationError
 from broker.message import Message, MessageIdGenerator, lane_of, published_ms, routing_of
 from broker.ports.names import DEAD_LETTER_CHANNEL
@@ -23,6 +22,7 @@ from broker.queue.queue import Queue
 from broker.topology.dead_letters import DeadLetters
 from broker.topology.dialect import QUEUES
 from broker.topology.letter import Letter
+from broker.topology.told_deaths import count_of, seconds_of, text_of
 from broker.topology.vhost import VirtualHost
 
 AT_ONCE: Final = 500
@@ -300,24 +300,17 @@ def _told(message: Message) -> dict[str, Any]:
     """Return what an administrator is told of a message."""
     deaths = told_of(message.header_payload)
     exchange, key = routing_of(message.routing)
-
-    def said(name: str) -> Any:
-        value = deaths.get(name)
-        if isinstance(value, Timestamp):
-            return value.seconds
-        return value if isinstance(value, str | int) else None
-
     return {
         "id": message.id,
-        "queue": said(LAST + "queue"),
-        "reason": said(LAST + "reason"),
+        "queue": text_of(deaths.get(LAST + "queue")),
+        "reason": text_of(deaths.get(LAST + "reason")),
         "exchange": exchange,
         "routing_key": key,
-        "deaths": said(COUNT),
-        "died_at": said(LAST + "time"),
-        "first_queue": said(FIRST + "queue"),
-        "first_reason": said(FIRST + "reason"),
-        "first_died_at": said(FIRST + "time"),
+        "deaths": count_of(deaths.get(COUNT)),
+        "died_at": seconds_of(deaths.get(LAST + "time")),
+        "first_queue": text_of(deaths.get(FIRST + "queue")),
+        "first_reason": text_of(deaths.get(FIRST + "reason")),
+        "first_died_at": seconds_of(deaths.get(FIRST + "time")),
         "arrived_ms": published_ms(message.id),
         "size": message.size,
         "persistent": message.is_persistent,

@@ -133,10 +133,15 @@ def duration(seconds: float | None) -> str:
 
 
 def when(ms: float | None) -> str:
-    """Return a time since 1970 as a date (UTC)."""
+    """Return a time since 1970 as a date (UTC). Clients choose some of them: what no calendar has a date for is told in
+    milliseconds.
+    """
     if not ms:
         return "–"
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{number(ms)} ms after 1970"
 
 
 def segment(name: str) -> str:

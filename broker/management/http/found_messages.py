@@ -12,9 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.codec.channel_death import FIRST, LAST, told_of
 from broker.codec.envelope import opened
-from broker.codec.field_table import FieldTable, Timestamp
 from broker.codec.properties import BasicProperties, decode_properties
 from broker.errors import AmqpError, CoordinationError
 from broker.management.figures.connections import channel_details
@@ -25,6 +23,7 @@ from broker.ports.finding import MOST_FOUND, FoundRow
 from broker.ports.names import SCHEDULE
 from broker.ports.peer_calls import FiguresPage
 from broker.queue.queue import Queue
+from broker.topology.told_deaths import deaths_in
 from broker.topology.vhost import VirtualHost
 
 Row = dict[str, Any]
@@ -126,7 +125,7 @@ def row_of(wanted: WantedMessage, queue: Queue, message_id: int, routing: bytes,
         "deliveries": 0,
         "exchange": exchange,
         "routing_key": routing_key,
-        "deaths": _deaths(header, properties),
+        "deaths": [death.row for death in deaths_in(header, properties)],
         "properties": (properties_row(header) or {}) if header else {},
     }
     return row | {"due_ms": due} if due else row
@@ -142,35 +141,6 @@ def stored_row(wanted: WantedMessage, queue: Queue, found: FoundRow) -> Row | No
         row |= {"deliveries": found.redelivered, "persistent": not found.is_transient}
         if found.is_damaged:
             row["state"] = _DAMAGED
-    return row
-
-
-def _deaths(header: bytes, properties: BasicProperties) -> list[Row]:
-    """Return where a message has died, the first time first, as its headers say (contract L3, docs/jms.md)."""
-    headers = properties.headers
-    history = headers.values.get("x-death") if isinstance(headers, FieldTable) else None
-    if isinstance(history, list):
-        deaths = [_death(each.values if isinstance(each, FieldTable) else each) for each in reversed(history)]
-        return [death for death in deaths if death]
-    told = told_of(header) if header else {}
-    first, last = ({name: told.get(each + name) for name in _TOLD} for each in (FIRST, LAST))
-    return [_death(each) for each in ([first] if first == last else [first, last]) if each["queue"] is not None]
-
-
-_TOLD: Final = ("queue", "reason", "exchange", "time")
-
-
-def _death(told: Any) -> Row:
-    if not isinstance(told, Mapping):
-        return {}
-    row: Row = {}
-    for name in ("queue", "reason", "exchange", "count"):
-        value = told.get(name)
-        if isinstance(value, str | int):
-            row[name] = value
-    time = told.get("time")
-    if isinstance(time, Timestamp):
-        row["time_ms"] = time.seconds * 1000
     return row
 
 

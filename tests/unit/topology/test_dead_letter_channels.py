@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from broker.codec.field_table import FieldTable
+from broker.codec.field_table import FieldTable, Timestamp
 from broker.codec.methods import BasicConsume, BasicGet, BasicReject, ChannelOpen, QueueDeclare, QueueDelete
 from broker.codec.properties import BasicProperties
 from broker.errors import AdministrationError
@@ -118,6 +118,16 @@ def test_a_list_says_what_has_happened(desk: Desk) -> None:
         "size": 5,
         "persistent": True,
     }
+
+
+@pytest.mark.parametrize("odd", [{"x-last-death-time": "5"}, {"x-last-death-time": Timestamp(1 << 60)}])
+def test_what_a_client_has_made_up_is_not_told(odd: dict[str, Any], desk: Desk) -> None:
+    desk.let_die("q", b"")
+    headers = FieldTable.of({"x-last-death-queue": 7, "x-last-death-reason": True, "x-death-count": "many"} | odd)
+    desk.peer.publish(CHANNEL, b"", properties=BasicProperties(delivery_mode=2, headers=headers))
+    desk.harness.commit()
+    row = desk.listed()[-1]
+    assert [row[name] for name in ("queue", "reason", "deaths", "died_at")] == [None] * 4
 
 
 def test_a_list_goes_on_where_the_last_one_ended(somewhere: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

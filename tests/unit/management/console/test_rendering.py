@@ -32,6 +32,11 @@ def test_figures_are_written_for_people() -> None:
     assert segment("a/b é\udcff") == "a%2Fb%20%C3%A9%FF"
 
 
+@pytest.mark.parametrize("ms", [253_402_300_800_000, (1 << 63) - 1, -(1 << 62)])
+def test_a_time_that_no_calendar_has_is_told_in_milliseconds(ms: int) -> None:
+    assert when(ms) == f"{number(ms)} ms after 1970"
+
+
 def test_a_chart_of_rates_is_made_from_counts() -> None:
     samples = [{"sample": count, "timestamp": at} for at, count in ((30_000, 700), (20_000, 300), (10_000, 100))]
     chart = json.loads(of_rates({"publish_details": {"rate": 0.0, "samples": samples}}))

@@ -437,6 +437,39 @@ def test_who_holds_a_message_that_died_is_told_with_its_way(node: HttpNode, brow
     assert "q (rejected, 1 times) › dead" in " ".join(found.split())
 
 
+@pytest.mark.parametrize(
+    "header", [{"x-deliver-at": 253_402_300_800_000}, {"x-deliver-at": 1_767_225_600_000_000}, {"x-delay": 1 << 62}]
+)
+def test_a_message_that_is_due_after_the_year_9999_is_shown(
+    header: dict[str, int], node: HttpNode, browser: Browser
+) -> None:
+    peer = node.harness.peer()
+    peer.call(1, QueueDeclare(queue="q", durable=True))
+    peer.publish("q", b"x", properties=BasicProperties(headers=FieldTable.of(header), message_id="m"))
+    node.harness.commit()
+    (row,) = node.get("/broker/delayed/%2F")["items"]
+    assert "ms after 1970" in text_of(browser.open("/delayed?vhost=%2F"))
+    assert "ms after 1970" in text_of(browser.open(f"/find?vhost=%2F&by=id&value={row['id']}"))
+
+
+def test_deaths_that_a_client_has_made_up_break_no_page(node: HttpNode, browser: Browser) -> None:
+    odd = [
+        {"queue": 7, "reason": None, "count": "z", "time": 1 << 60},
+        "x",
+        {"queue": "q", "reason": "expired", "count": "z"},
+    ]
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    for number, headers in enumerate(
+        ({"x-death": odd}, {"x-death": 5}, {"x-first-death-queue": 7, "x-last-death-queue": 1})
+    ):
+        table = FieldTable.of(headers)
+        node.harness.peer().publish("q", b"", properties=BasicProperties(message_id=f"m{number}", headers=table))
+        node.harness.commit()
+        found = text_of(browser.open(f"/find?vhost=%2F&value=m{number}"))
+        assert ("q (expired) › q" in " ".join(found.split())) == (number == 0)
+    assert "x-first-death-queue: 7" in text_of(browser.open("/queues/%2F/q/messages"))
+
+
 def test_delayed_messages_are_chosen_moved_and_cancelled(node: HttpNode, browser: Browser) -> None:
     assert "No such message waits" in text_of(browser.open("/delayed"))
     peer = node.harness.peer()
