@@ -32,8 +32,13 @@ class ToldDeath:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ToldDeath:
         """Read an entry of `x-death`, or headers of that name."""
-        texts = (text_of(values.get(name)) for name in ("queue", "reason", "exchange"))
-        return cls(*texts, count_of(values.get("count")), seconds_of(values.get("time")))
+        return cls(
+            text_of(values.get("queue")),
+            text_of(values.get("reason")),
+            text_of(values.get("exchange")),
+            count_of(values.get("count")),
+            seconds_of(values.get("time")),
+        )
 
     @property
     def row(self) -> dict[str, Any]:

@@ -31,6 +31,20 @@ async def put_password(node: ManagedNode, call: Call) -> Any:
 _USER: Final = "/broker/users/{user}"
 
 ROUTES = (
-    ApiRoute("PUT", f"{_USER}/tags", Needs.ADMINISTRATOR, put_tags, "Set the tags of a user, and nothing else"),
-    ApiRoute("PUT", f"{_USER}/password", Needs.ADMINISTRATOR, put_password, "Change the password of a user"),
+    ApiRoute(
+        "PUT",
+        f"{_USER}/tags",
+        Needs.ADMINISTRATOR,
+        put_tags,
+        "Set the tags of a user, and nothing else",
+        keys=("tags",),
+    ),
+    ApiRoute(
+        "PUT",
+        f"{_USER}/password",
+        Needs.ADMINISTRATOR,
+        put_password,
+        "Change the password of a user",
+        keys=("password",),
+    ),
 )

@@ -33,6 +33,8 @@ async def alter_queue(node: ManagedNode, call: Call) -> Any:
     queue = queue_of(vhost, call)
     given = await call.json_object()
     changes: Mapping[str, Any] = json_object(given, "arguments")
+    if not changes:
+        raise BadRequest("say which 'arguments' change: an object, with null for what is taken away")
     times = given.get("times_to_live", RECOMPUTED)
     if times not in (RECOMPUTED, KEPT):
         raise BadRequest(f"'times_to_live' is {RECOMPUTED} or {KEPT}")
@@ -64,5 +66,12 @@ def _shown(arguments: FieldTable) -> dict[str, Any]:
 
 
 ROUTES = (
-    ApiRoute("POST", "/broker/queues/{vhost}/{queue}/alter", Needs.VHOST, alter_queue, "Change arguments of a queue"),
+    ApiRoute(
+        "POST",
+        "/broker/queues/{vhost}/{queue}/alter",
+        Needs.VHOST,
+        alter_queue,
+        "Change arguments of a queue",
+        keys=("arguments", "times_to_live", "dry_run"),
+    ),
 )

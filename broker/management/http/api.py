@@ -54,6 +54,7 @@ from broker.management.http.call import (
     NotAuthorised,
     as_json,
     empty,
+    require_known,
 )
 from broker.management.http.login import HttpLogin
 from broker.management.http.node_view import ManagedNode
@@ -141,6 +142,8 @@ class Api:
             if call.found_caller is None:
                 call.found_caller = await self.login.caller(call)
             await require(self.node, call, route.needs)
+        if route.is_own:
+            await _require_known(route, call)
         with bound_contextvars(**self._who(call)):
             found = await route.handler(self.node, call)
         return found if isinstance(found, HttpAnswer) else HttpAnswer(body=as_json(found))
@@ -148,6 +151,16 @@ class Api:
     def _who(self, call: Call) -> dict[str, Any]:
         """Return who asks, for the lines of the log about what is changed."""
         return {} if call.found_caller is None else {"by": call.found_caller.name, "peer": call.address}
+
+
+async def _require_known(route: ApiRoute, call: Call) -> None:
+    """Raise `BadRequest` for what a resource of this broker's own does not know; its handler reads a body that it
+    knows.
+    """
+    require_known(call.query, route.query, "the query")
+    call.keys = route.keys
+    if route.method != "GET" and not route.keys:
+        await call.json_object()
 
 
 def require_same_site(call: Call) -> None:

@@ -13,6 +13,7 @@ from broker.auth.audit import MESSAGES_BROWSED, tell
 from broker.management.http.access import Needs, vhost_of
 from broker.management.http.acting import access_of
 from broker.management.http.call import BadRequest, Call, HttpAnswer, as_json
+from broker.management.http.forms import boolean
 from broker.management.http.listing import rows_as_json
 from broker.management.http.messages import payload_row, properties_row
 from broker.management.http.node_view import ManagedNode
@@ -44,9 +45,10 @@ async def browse(node: ManagedNode, call: Call) -> Any:
     access.require(Permission.READ, "queue", queue.name, using(access, Operation.CONSUME, vhost, queue.name))
     limit = number(call.query, "limit", 50, MOST_BROWSED)
     after = number(call.query, "after", 0, (1 << 63) - 1)
-    truncate = number(call.query, "truncate", _SHOWN, _MOST_SHOWN) if call.says("payload") else 0
+    has_payload = boolean(call.query.get("payload") or False)
+    truncate = number(call.query, "truncate", _SHOWN, _MOST_SHOWN) if has_payload else 0
     found, end = await _pages(node, queue, after, max(limit, 1))
-    if call.says("payload"):
+    if has_payload:
         tell(_log, MESSAGES_BROWSED, user=call.caller.name, vhost=vhost.name, queue=queue.name, messages=len(found))
     shown: list[Message] = []
     octets = 0
@@ -59,7 +61,7 @@ async def browse(node: ManagedNode, call: Call) -> Any:
 
     def row(message: Message) -> Mapping[str, Any]:
         told = message_row(message)
-        if call.says("payload"):
+        if has_payload:
             told |= payload_row(message.payload[:truncate], "auto")
         return told
 
@@ -136,5 +138,6 @@ ROUTES = (
         Needs.VHOST,
         browse,
         "Show the messages of a queue as they lie there, and take none",
+        ("limit", "after", "payload", "truncate"),
     ),
 )

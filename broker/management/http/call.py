@@ -7,14 +7,14 @@ surrogates in a text (PEP 383).
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from broker.auth.identity import Identity
-from broker.errors import BrokerError
+from broker.errors import BrokerError, clip
 
 JSON: Final = "application/json"
 MANAGEMENT_TAGS: Final = frozenset(("administrator", "monitoring", "policymaker", "management"))
@@ -122,6 +122,8 @@ class Call:
     found_caller: HttpCaller | None = None
     """Who asks, as soon as that is known: of a request of the console it is from the start."""
     is_tls: bool = False
+    keys: Collection[str] | None = None
+    """What the body may say; None when everything else in it is let be."""
 
     @property
     def caller(self) -> HttpCaller:
@@ -144,6 +146,8 @@ class Call:
         value = parsed(octets) if octets.strip() else {}
         if not isinstance(value, dict):
             raise BadRequest("not_json")
+        if self.keys is not None:
+            require_known(value, self.keys, "the body")
         return value
 
 
@@ -159,6 +163,17 @@ class HttpAnswer:
     """What follows piece by piece, as long as somebody reads it, in the place of `body`."""
 
 
+def require_known(given: Iterable[str], known: Collection[str], where: str) -> None:
+    """Raise `BadRequest` if a name is none of those that are known: an intent that is misspelt must not become another
+    one.
+    """
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        names = f"it may say {', '.join(known)}" if known else "it says nothing here"
+        raise BadRequest(f"{where} has no '{clip(unknown, _SHOWN)}': {names}")
+
+
+_SHOWN: Final = 50
 CREATED: Final = 201
 NO_CONTENT: Final = 204
 

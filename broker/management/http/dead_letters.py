@@ -18,7 +18,8 @@ from broker.topology.dead_letter_commands import chosen_of, told_of_moved
 from broker.topology.dead_letter_jobs import DeadLetterJob
 
 _MOST_LISTED: Final = 1000
-_CHOICE: Final[tuple[str, ...]] = ("ids", "all", "queue", "target")
+_CHOICE: Final[tuple[str, ...]] = ("ids", "all", "queue")
+_QUERY: Final = ("after", "limit", "queue")
 _ACCEPTED: Final = 202
 
 
@@ -48,7 +49,7 @@ async def list_dead_letters(node: ManagedNode, call: Call) -> Any:
 async def _chosen(call: Call) -> dict[str, Any]:
     """Return which dead letters the body means: some by their `ids`, or `all`, also those of one `queue`."""
     given = await call.json_object()
-    return {**{name: given[name] for name in _CHOICE if name in given}, "vhost": call.names["vhost"]}
+    return {**given, "vhost": call.names["vhost"]}
 
 
 async def restore(node: ManagedNode, call: Call) -> Any:
@@ -138,12 +139,26 @@ _LETTERS: Final = "/broker/dead-letters/{vhost}"
 _JOBS: Final = f"{_LETTERS}/jobs"
 
 ROUTES = (
-    ApiRoute("GET", _LETTERS, Needs.VHOST, list_dead_letters, "Show what waits in the dead letter channel"),
-    ApiRoute("POST", f"{_LETTERS}/restore", Needs.VHOST, restore, "Put dead letters back"),
-    ApiRoute("POST", f"{_LETTERS}/reroute", Needs.VHOST, reroute, "Put dead letters into another queue"),
-    ApiRoute("POST", f"{_LETTERS}/delete", Needs.VHOST, delete, "Delete dead letters"),
+    ApiRoute("GET", _LETTERS, Needs.VHOST, list_dead_letters, "Show what waits in the dead letter channel", _QUERY),
+    ApiRoute("POST", f"{_LETTERS}/restore", Needs.VHOST, restore, "Put dead letters back", keys=_CHOICE),
+    ApiRoute(
+        "POST",
+        f"{_LETTERS}/reroute",
+        Needs.VHOST,
+        reroute,
+        "Put dead letters into another queue",
+        keys=(*_CHOICE, "target"),
+    ),
+    ApiRoute("POST", f"{_LETTERS}/delete", Needs.VHOST, delete, "Delete dead letters", keys=_CHOICE),
     ApiRoute("GET", _JOBS, Needs.VHOST, list_jobs, "List the jobs that move dead letters on this node"),
-    ApiRoute("POST", _JOBS, Needs.VHOST, start_job, "Begin to restore, reroute or delete dead letters"),
+    ApiRoute(
+        "POST",
+        _JOBS,
+        Needs.VHOST,
+        start_job,
+        "Begin to restore, reroute or delete dead letters",
+        keys=("action", *_CHOICE, "target"),
+    ),
     ApiRoute("GET", f"{_JOBS}/{{job}}", Needs.VHOST, get_job, "Show how far a job is"),
     ApiRoute("DELETE", f"{_JOBS}/{{job}}", Needs.VHOST, cancel_job, "Cancel a job"),
 )

@@ -10,20 +10,23 @@ from broker.codec.expiration import LATEST
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.acting import access_of
 from broker.management.http.browsing import number
-from broker.management.http.call import BadRequest, Call
+from broker.management.http.call import Call
+from broker.management.http.listing import QUERY, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.ports.names import SCHEDULE
 
 _MOST_LISTED: Final = 1000
 _TEXTS: Final = ("exchange", "routing_key", "message_id")
-_CHOICE: Final = ("ids", "message_id", "deliver_at", "delay")
+_CHOICE: Final = ("ids", "message_id")
+_TIMES: Final = ("deliver_at", "delay")
 
 
 async def count_delayed(node: ManagedNode, call: Call) -> Any:
     """Return how many messages wait in each virtual host that the user may see."""
     seen = {vhost.name for vhost in await visible_here(node, call)}
-    return [row for row in await node.commands["count_delayed"]({}) if row["vhost"] in seen]
+    rows = [row for row in await node.commands["count_delayed"]({}) if row["vhost"] in seen]
+    return await listed(node, call, rows, lambda row: row, name_of=lambda row: str(row["vhost"]))
 
 
 async def list_delayed(node: ManagedNode, call: Call) -> Any:
@@ -45,9 +48,6 @@ async def _arguments(node: ManagedNode, call: Call) -> dict[str, Any]:
     access = await access_of(node, call, vhost)
     access.require(Permission.WRITE, "exchange", SCHEDULE, publishing(access, SCHEDULE, ""))
     given = await call.json_object()
-    unknown = [name for name in given if name not in _CHOICE]
-    if unknown:
-        raise BadRequest(f"there is no '{unknown[0]}' here: say {', '.join(_CHOICE)}")
     return {**given, "vhost": vhost.name}
 
 
@@ -60,10 +60,18 @@ async def move_delayed(node: ManagedNode, call: Call) -> Any:
 
 
 _PATH: Final = "/broker/delayed/{vhost}"
+_QUERY: Final = ("limit", "after", "until", *_TEXTS)
 
 ROUTES = (
-    ApiRoute("GET", "/broker/delayed", Needs.LOGIN, count_delayed, "Show how many messages wait for their time"),
-    ApiRoute("GET", _PATH, Needs.VHOST, list_delayed, "List delayed messages, those that are due first first"),
-    ApiRoute("POST", f"{_PATH}/cancel", Needs.VHOST, cancel_delayed, "Cancel delayed messages"),
-    ApiRoute("POST", f"{_PATH}/move", Needs.VHOST, move_delayed, "Let delayed messages go on at another time"),
+    ApiRoute("GET", "/broker/delayed", Needs.LOGIN, count_delayed, "List how many messages wait for their time", QUERY),
+    ApiRoute("GET", _PATH, Needs.VHOST, list_delayed, "Show delayed messages, what is due first first", _QUERY),
+    ApiRoute("POST", f"{_PATH}/cancel", Needs.VHOST, cancel_delayed, "Cancel delayed messages", keys=_CHOICE),
+    ApiRoute(
+        "POST",
+        f"{_PATH}/move",
+        Needs.VHOST,
+        move_delayed,
+        "Let delayed messages go on at another time",
+        keys=(*_CHOICE, *_TIMES),
+    ),
 )

@@ -118,6 +118,10 @@ def _told(wanted: WantedMessage, queues: Mapping[int, Queue], found: list[FoundR
     return [row for row in rows if row is not None]
 
 
+_QUERY: Final = (*IDENTIFIERS, "before", "limit", "since")
+
 ROUTES = (
-    ApiRoute("GET", "/broker/find/{vhost}", Needs.VHOST, find_messages, "Find messages, in whatever queue they are"),
+    ApiRoute(
+        "GET", "/broker/find/{vhost}", Needs.VHOST, find_messages, "Find messages, in whatever queue they are", _QUERY
+    ),
 )

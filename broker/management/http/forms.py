@@ -24,6 +24,12 @@ def boolean(value: Any) -> bool:
     raise BadRequest(["not_boolean", value])
 
 
+def flag(given: Mapping[str, Any], name: str) -> bool:
+    """Return a truth value, false when it is missing. Raises `BadRequest`."""
+    value = given.get(name)
+    return value is not None and boolean(value)
+
+
 def whole_number(value: Any, name: str) -> int:
     """Return a whole number, which may be a text. Raises `BadRequest`."""
     if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 20:

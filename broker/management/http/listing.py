@@ -19,6 +19,8 @@ T = TypeVar("T")
 Row: TypeAlias = Mapping[str, Any]
 Turn: TypeAlias = Callable[[int], Awaitable[None]]
 
+QUERY: Final = ("page", "page_size", "name", "use_regex", "columns", "sort", "sort_reverse", "pagination")
+"""What the query of a list may say; RabbitMQ's console says `pagination` without need."""
 ROW_STEPS: Final = 40
 """What a row of a list costs, in steps of work."""
 _LOOK_STEPS: Final = 1

@@ -271,4 +271,4 @@ def is_still_monitor(node: ManagedNode, caller: HttpCaller) -> bool:
     return HttpCaller(caller.identity, frozenset(node.tags_of(caller.identity))).is_monitor
 
 
-ROUTES = (ApiRoute("GET", "/broker/stream", Needs.MONITORING, stream, "Stream figures as they change"),)
+ROUTES = (ApiRoute("GET", "/broker/stream", Needs.MONITORING, stream, "Stream figures as they change", ("view",)),)

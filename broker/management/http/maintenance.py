@@ -39,6 +39,13 @@ _PATH: Final = "/broker/drain"
 
 ROUTES = (
     ApiRoute("GET", _PATH, Needs.MONITORING, get_drain, "Show whether this node is drained, and how far"),
-    ApiRoute("PUT", _PATH, Needs.ADMINISTRATOR, begin_drain, "Take no more clients, and close connections at a pace"),
+    ApiRoute(
+        "PUT",
+        _PATH,
+        Needs.ADMINISTRATOR,
+        begin_drain,
+        "Take no more clients, and close connections at a pace",
+        keys=("seconds",),
+    ),
     ApiRoute("DELETE", _PATH, Needs.ADMINISTRATOR, end_drain, "Take clients again"),
 )

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from broker.broker import PRODUCT
 from broker.management.http.access import Needs
+from broker.management.http.listing import QUERY
 from broker.management.http.routing import API, ApiRoute
 
 _WHOM: Final = {"401": {"description": "nobody has logged in, or the user may not do that"}}
-_LISTS: Final = ("columns", "sort", "sort_reverse", "page", "page_size", "name", "use_regex")
+_LISTS: Final = tuple(name for name in QUERY if name != "pagination")
 
 
 def described(routes: Iterable[ApiRoute], version: str, prefix: str = "") -> dict[str, Any]:
@@ -47,10 +48,16 @@ def _operation(route: ApiRoute) -> dict[str, Any]:
         "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names],
         "responses": _responses(route),
     }
-    if route.summary.startswith("List"):
-        operation["parameters"] += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in _LISTS]
+    if route.is_own:
+        asked = tuple(name for name in route.query if name != "pagination")
+    else:
+        asked = _LISTS if route.summary.startswith("List") else ()
+    operation["parameters"] += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in asked]
     if route.method in ("PUT", "POST"):
-        operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+        schema: dict[str, Any] = {"type": "object"}
+        if route.is_own:
+            schema |= {"properties": {name: {} for name in route.keys}, "additionalProperties": False}
+        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
     if route.needs is Needs.NOTHING:
         operation["security"] = []
     return operation

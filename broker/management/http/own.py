@@ -21,7 +21,7 @@ from broker.management.http.call import (
 )
 from broker.management.http.elsewhere import named_silent, partly
 from broker.management.http.forms import required
-from broker.management.http.listing import Row, listed
+from broker.management.http.listing import QUERY, Row, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 
@@ -120,7 +120,7 @@ async def _command(node: ManagedNode, name: str, arguments: Mapping[str, Any]) -
 async def list_subscriptions(node: ManagedNode, call: Call) -> Any:
     vhost_of(node, call)
     arguments: dict[str, Any] = {"vhost": call.names["vhost"], "limit": number(call.query, "limit", 100, 1000)}
-    arguments |= {name: call.query[name] for name in ("kind", "queue", "after") if call.query.get(name)}
+    arguments |= {name: call.query[name] for name in _CHOICE if call.query.get(name)}
     found = await _command(node, "list_subscriptions", arguments)
     return named_silent(HttpAnswer(body=as_json(found["subscriptions"])), found["silent"])
 
@@ -137,17 +137,35 @@ async def delete_subscription(node: ManagedNode, call: Call) -> Any:
     return await _command(node, "delete_subscription", {"vhost": call.names["vhost"], "name": required(given, "name")})
 
 
+_CHOICE: Final = ("kind", "queue", "after")
+_LOGS: Final = ("level", "text", "node", "before", "limit")
 _SUBSCRIPTIONS: Final = "/broker/subscriptions/{vhost}"
 
 ROUTES = (
     ApiRoute("GET", "/broker/nodes", Needs.MONITORING, list_nodes, "Show the nodes, the coordinator and the store"),
     ApiRoute("GET", "/broker/store", Needs.MONITORING, get_store, "Show how the store is"),
-    ApiRoute("GET", "/broker/timeline", Needs.MONITORING, list_timeline, "Show what has happened to the members"),
-    ApiRoute("GET", "/broker/logs", Needs.ADMINISTRATOR, read_logs, "Show the last lines of the log of a node"),
-    ApiRoute("GET", "/broker/slots", Needs.MONITORING, list_slots, "List the slots that nodes serve"),
-    ApiRoute("GET", "/broker/slots/{vhost}", Needs.VISIBLE, list_slots, "List the slots of a virtual host"),
-    ApiRoute("GET", _SUBSCRIPTIONS, Needs.VISIBLE, list_subscriptions, "Show subscriptions of queues and topics"),
-    ApiRoute("POST", f"{_SUBSCRIPTIONS}/delete", Needs.ADMINISTRATOR, delete_subscription, "Delete a durable one"),
+    ApiRoute(
+        "GET", "/broker/timeline", Needs.MONITORING, list_timeline, "Show what has happened to the members", ("limit",)
+    ),
+    ApiRoute("GET", "/broker/logs", Needs.ADMINISTRATOR, read_logs, "Show the last lines of the log of a node", _LOGS),
+    ApiRoute("GET", "/broker/slots", Needs.MONITORING, list_slots, "List the slots that nodes serve", QUERY),
+    ApiRoute("GET", "/broker/slots/{vhost}", Needs.VISIBLE, list_slots, "List the slots of a virtual host", QUERY),
+    ApiRoute(
+        "GET",
+        _SUBSCRIPTIONS,
+        Needs.VISIBLE,
+        list_subscriptions,
+        "Show subscriptions of queues and topics",
+        ("limit", *_CHOICE),
+    ),
+    ApiRoute(
+        "POST",
+        f"{_SUBSCRIPTIONS}/delete",
+        Needs.ADMINISTRATOR,
+        delete_subscription,
+        "Delete a durable one",
+        keys=("name",),
+    ),
     ApiRoute(
         "DELETE", f"{_SUBSCRIPTIONS}/{{subscription}}", Needs.ADMINISTRATOR, close_subscription, "Close a subscription"
     ),

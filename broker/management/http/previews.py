@@ -8,7 +8,7 @@ from typing import Any, Final
 from broker.errors import AdministrationError
 from broker.management.http.access import Needs, vhost_of
 from broker.management.http.call import BadRequest, Call, NotAuthorised
-from broker.management.http.forms import required, whole_number
+from broker.management.http.forms import flag, required, whole_number
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.ports.records import PolicyKey
@@ -56,13 +56,13 @@ class _Compared:
 async def preview(node: ManagedNode, call: Call) -> Any:
     """Say what a policy would do, or what without it would be if the body says `delete`. Nothing is changed."""
     vhost, given = vhost_of(node, call), await call.json_object()
-    name, is_operator = str(required(given, "name")), given.get("is_operator") is True
+    name, is_operator = str(required(given, "name")), flag(given, "is_operator")
     if is_operator and not call.caller.is_administrator:
         raise NotAuthorised("Not administrator user")
     planned = Policies()
     for record in vhost.policies.records:
         planned.put(record)
-    if given.get("delete") is True:
+    if flag(given, "delete"):
         planned.drop(PolicyKey(vhost.name, name, is_operator))
     else:
         required(given, "pattern")
@@ -89,6 +89,11 @@ async def preview(node: ManagedNode, call: Call) -> Any:
 
 ROUTES = (
     ApiRoute(
-        "POST", "/broker/policies/{vhost}/preview", Needs.POLICIES, preview, "Show what a policy would do, were it set"
+        "POST",
+        "/broker/policies/{vhost}/preview",
+        Needs.POLICIES,
+        preview,
+        "Show what a policy would do, were it set",
+        keys=("name", "is_operator", "delete", "pattern", "definition", "priority", "apply-to", "apply_to"),
     ),
 )

@@ -10,6 +10,7 @@ from broker.errors import AccessRefused, AdministrationError
 from broker.management.http.access import Needs, vhost_of
 from broker.management.http.acting import REFUSED, access_of
 from broker.management.http.call import Call, NotAuthorised, NotThere
+from broker.management.http.forms import flag
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
 from broker.management.http.routing import ApiRoute
@@ -33,6 +34,7 @@ async def redrive_queue(node: ManagedNode, call: Call) -> Any:
     await _require_access(node, call, queue.name)
     given = await call.json_object()
     wish = {name: given[name] for name in _WISHES if given.get(name) is not None}
+    wish["dry_run"] = flag(given, "dry_run")
     return await node.commands["redrive_queue"]({**wish, "vhost": vhost.name, "queue": queue.name})
 
 
@@ -61,7 +63,9 @@ async def undo_redrive(node: ManagedNode, call: Call) -> Any:
 _OPERATION: Final = "/broker/redrives/{vhost}/{operation}"
 
 ROUTES = (
-    ApiRoute("POST", "/broker/queues/{vhost}/{queue}/redrive", Needs.VHOST, redrive_queue, "Move messages back"),
+    ApiRoute(
+        "POST", "/broker/queues/{vhost}/{queue}/redrive", Needs.VHOST, redrive_queue, "Move messages back", keys=_WISHES
+    ),
     ApiRoute("GET", _OPERATION, Needs.VHOST, show_redrive, "Show how far a redrive is"),
     ApiRoute("POST", f"{_OPERATION}/undo", Needs.VHOST, undo_redrive, "Take a redrive back"),
 )

@@ -13,7 +13,7 @@ from broker.auth.carbon.names import CHANGE, CONSUME, EXECUTE, PUBLISH, SUBSCRIB
 from broker.management.http.access import Needs
 from broker.management.http.call import NO_CONTENT, Call, NotThere, created, empty
 from broker.management.http.forms import required
-from broker.management.http.listing import listed
+from broker.management.http.listing import QUERY, listed
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 
@@ -79,19 +79,22 @@ async def take_back(node: ManagedNode, call: Call) -> Any:
 async def _permission(call: Call) -> Mapping[str, Any]:
     """Return the permission that the body names: a `resource`, and one of `ACTIONS`."""
     given = await call.json_object()
-    return {"role": call.names["role"], **{name: str(required(given, name)) for name in ("resource", "action")}}
+    return {"role": call.names["role"], **{name: str(required(given, name)) for name in _PERMISSION}}
 
 
+_PERMISSION: Final = ("resource", "action")
 _ADMIN: Final = Needs.ADMINISTRATOR
 _ROLE: Final = "/broker/roles/{role}"
 
 ROUTES = (
-    ApiRoute("GET", "/broker/roles", _ADMIN, list_roles, "List roles with their members and permissions"),
+    ApiRoute("GET", "/broker/roles", _ADMIN, list_roles, "List roles with their members and permissions", QUERY),
     ApiRoute("GET", _ROLE, _ADMIN, get_role, "Show a role"),
     ApiRoute("PUT", _ROLE, _ADMIN, put_role, "Create a role"),
     ApiRoute("DELETE", _ROLE, _ADMIN, delete_role, "Delete a role"),
     ApiRoute("PUT", f"{_ROLE}/users/{{user}}", _ADMIN, join, "Give a user a role"),
     ApiRoute("DELETE", f"{_ROLE}/users/{{user}}", _ADMIN, leave, "Take a role from a user"),
-    ApiRoute("POST", f"{_ROLE}/permissions", _ADMIN, permit, "Let a role do something"),
-    ApiRoute("POST", f"{_ROLE}/permissions/delete", _ADMIN, take_back, "Let a role not do it any more"),
+    ApiRoute("POST", f"{_ROLE}/permissions", _ADMIN, permit, "Let a role do something", keys=_PERMISSION),
+    ApiRoute(
+        "POST", f"{_ROLE}/permissions/delete", _ADMIN, take_back, "Let a role not do it any more", keys=_PERMISSION
+    ),
 )

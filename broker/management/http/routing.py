@@ -19,6 +19,8 @@ Handler: TypeAlias = Callable[[ManagedNode, Call], Awaitable[Any]]
 """Serves a request: returns an `HttpAnswer`, or a value that is sent as JSON."""
 
 API: Final = "/api"
+OWN: Final = "/broker/"
+"""What the paths of this broker's own resources begin with."""
 _MOST_PARTS: Final = 16
 
 
@@ -32,6 +34,15 @@ class ApiRoute:
     handler: Handler
     summary: str
     """What it does, in a few words: OpenAPI shows it."""
+    query: tuple[str, ...] = ()
+    """What a query may say, of this broker's own resources."""
+    keys: tuple[str, ...] = ()
+    """What a body may say, likewise."""
+
+    @property
+    def is_own(self) -> bool:
+        """Is this no resource of RabbitMQ's? What it does not know is refused; RabbitMQ's take what it takes."""
+        return self.path.startswith(OWN)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -37,9 +37,6 @@ async def replay_stream(node: ManagedNode, call: Call) -> Any:
     """Put copies into a queue, for a user who may publish to it."""
     names, access = await _stream(node, call)
     given = await call.json_object()
-    unknown = [name for name in given if name not in _CHOICE]
-    if unknown:
-        raise BadRequest(f"there is no '{unknown[0]}' here: say {', '.join(_CHOICE)}")
     access.require_publish("", str(required(given, "destination")))
     return await node.commands["replay_stream"]({**given, **names})
 
@@ -56,6 +53,13 @@ _PATH: Final = "/broker/streams/{vhost}/{queue}"
 
 ROUTES = (
     ApiRoute("GET", _PATH, Needs.VHOST, show_stream, "Show the offsets of a stream and the places of consumers"),
-    ApiRoute("POST", f"{_PATH}/replay", Needs.VHOST, replay_stream, "Put copies of a stream's messages into a queue"),
+    ApiRoute(
+        "POST",
+        f"{_PATH}/replay",
+        Needs.VHOST,
+        replay_stream,
+        "Put copies of a stream's messages into a queue",
+        keys=_CHOICE,
+    ),
     ApiRoute("DELETE", f"{_PATH}/places/{{consumer}}", Needs.VHOST, forget_place, "Forget the place of a consumer"),
 )
