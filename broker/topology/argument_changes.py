@@ -9,6 +9,7 @@ from typing import Any, Final
 from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.queue.queue import Queue
+from broker.queue.settings import QueueSettings
 from broker.topology.namespace import Namespace
 from broker.topology.queue_arguments import ARGUMENTS
 
@@ -55,13 +56,14 @@ def _told(arguments: FieldTable, name: str) -> str:
     return repr(arguments.values[name])[:_LONGEST_TOLD] if name in arguments.values else "none"
 
 
-def warnings_of(vhost: Namespace, queue: Queue) -> list[str]:
-    """Return a phrase for what the queue is set to do by which messages are lost, though nobody may mean that."""
-    return list(_warnings_of(vhost, queue))
+def warnings_of(vhost: Namespace, queue: Queue, settings: QueueSettings | None = None) -> list[str]:
+    """Return a phrase for what the queue is set to do, or would be by other `settings`, by which messages are lost,
+    though nobody may mean that.
+    """
+    return list(_warnings_of(vhost, queue, settings or queue.settings))
 
 
-def _warnings_of(vhost: Namespace, queue: Queue) -> Iterator[str]:
-    settings = queue.settings
+def _warnings_of(vhost: Namespace, queue: Queue, settings: QueueSettings) -> Iterator[str]:
     exchange, key = settings.dead_letter_exchange, settings.dead_letter_routing_key
     if exchange is None or settings.has_channel:
         return

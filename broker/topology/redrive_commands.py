@@ -7,7 +7,7 @@ from typing import Any
 
 from broker.errors import AdministrationError
 from broker.topology.commands import Arguments, number_of, text_of
-from broker.topology.redriving import MOST, Redrives, RedriveWish
+from broker.topology.redriving import MOST, Redrives, RedriveWish, told_reasons
 
 
 class RedriveCommands:
@@ -22,7 +22,9 @@ class RedriveCommands:
         return {"redrive_queue": self._start, "show_redrive": self._show, "undo_redrive": self._undo}
 
     async def _start(self, arguments: Arguments) -> Any:
-        """Move messages back to where they died, or to `target`; with `dry_run` tell how many there are."""
+        """Move messages back to where they died, or to `target`; with `dry_run` tell how many would move, and why
+        others would stay.
+        """
         limit = number_of(arguments, "limit", MOST)
         if not 0 < limit <= MOST:
             raise AdministrationError(f"the argument 'limit' is from 1 to {MOST}")
@@ -32,7 +34,9 @@ class RedriveCommands:
         where, target = (text_of(arguments, name) if arguments.get(name) else "" for name in ("where", "target"))
         wish = RedriveWish(text_of(arguments, "vhost"), text_of(arguments, "queue"), where, target, limit, rate)
         if arguments.get("dry_run") is True:
-            return {"would_move": await self._redrives.count(wish)}
+            found = await self._redrives.forecast(wish)
+            stay = {"would_stay": found.stay, "reasons": told_reasons(found)} if found.stay else {}
+            return {"would_move": found.count, **stay}
         return self._redrives.start(wish).told()
 
     async def _show(self, arguments: Arguments) -> Any:

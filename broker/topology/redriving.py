@@ -80,7 +80,7 @@ class Redrive:
             "state": self.state,
             "moved": self.moved.count,
             "left": self.moved.stay,
-            "reasons": [{"id": each, "reason": reason} for each, reason in self.moved.reasons.items()],
+            "reasons": told_reasons(self.moved),
         }
         if self.error:
             told["error"] = self.error
@@ -118,22 +118,30 @@ class Redrives:
             raise AdministrationError(f"this node remembers no operation {number}")
         return found
 
-    async def count(self, wish: RedriveWish) -> int:
-        """Return how many messages an operation would mean now, and move none."""
-        source, selector = self._source(wish)
-        count, last = 0, self._newest
+    async def forecast(self, wish: RedriveWish) -> Moved:
+        """Return how many messages an operation would move now, and which would stay and why; move none. What clients
+        hold then is not known now. Raises `AdministrationError` for what cannot begin.
+        """
+        source, selector = self._checked(wish)
+        target_of, told, last = self._target_of(wish, source), Moved(), self._newest
         for level in source.levels:
             end: int | None = 0
-            while end is not None and count < wish.limit:
+            while end is not None and told.count < wish.limit:
                 page, end = await self._channels.page(level, None, end, last)
-                count += sum(_matches(selector, message) for message in page)
-        return min(count, wish.limit)
+                for message in page:
+                    if told.count == wish.limit:
+                        break
+                    if _matches(selector, message):
+                        target, reason = target_of(message)
+                        if target is None:
+                            told.keep(message.id, reason)
+                        else:
+                            told.count += 1
+        return told
 
     def start(self, wish: RedriveWish) -> Redrive:
         """Begin to move messages."""
-        source, selector = self._source(wish)
-        if wish.target:
-            self._queue(wish.vhost, wish.target)
+        source, selector = self._checked(wish)
         operation = self._operations.add(lambda number: Redrive(number, wish))
         self._spawn(self._run(operation, lambda: self._move(operation, source, selector)))
         return operation
@@ -148,6 +156,28 @@ class Redrives:
         operation.state, operation.restored = "restoring", Moved()
         self._spawn(self._run(operation, lambda: self._restore(operation, source)))
         return operation
+
+    def _checked(self, wish: RedriveWish) -> tuple[Queue, Selector | None]:
+        """Return the queue and what selects its messages. Raises `AdministrationError` if none of them can move."""
+        source, selector = self._source(wish)
+        if wish.target and self._queue(wish.vhost, wish.target) is source:
+            raise AdministrationError(f"the messages are in queue '{wish.target}' already: say another 'target'")
+        return source, selector
+
+    def _target_of(self, wish: RedriveWish, source: Queue) -> Callable[[Message], tuple[Queue | None, str]]:
+        """Return what says where a message goes and, if it goes nowhere, why."""
+        queues = self._vhosts[wish.vhost].queues
+
+        def target_of(message: Message) -> tuple[Queue | None, str]:
+            name = wish.target or _died_in(message)
+            if not name:
+                return None, "it does not say in which queue it died"
+            target = queues.get(name)
+            if target is source:
+                return None, f"it is in queue '{name}' already"
+            return target, f"there is no queue '{name}'"
+
+        return target_of
 
     def _source(self, wish: RedriveWish) -> tuple[Queue, Selector | None]:
         queue = self._queue(wish.vhost, wish.queue)
@@ -181,16 +211,7 @@ class Redrives:
 
     async def _move(self, operation: Redrive, source: Queue, selector: Selector | None) -> str:
         wish, moved, last = operation.wish, operation.moved, self._newest
-        queues = self._vhosts[wish.vhost].queues
-
-        def target_of(message: Message) -> tuple[Queue | None, str]:
-            name = wish.target or _died_in(message)
-            if not name:
-                return None, "it does not say in which queue it died"
-            target = queues.get(name)
-            if target is source:
-                return None, f"it is in queue '{name}' already"
-            return target, f"there is no queue '{name}'"
+        target_of = self._target_of(wish, source)
 
         async def look_through() -> None:
             step = AT_ONCE if wish.rate is None else max(int(wish.rate / _STEPS_A_SECOND), 1)
@@ -255,6 +276,11 @@ class Redrives:
         restored.count += len(letters)
         taken = {letter.message.id for letter in letters}
         return {each: kept.reasons.get(each, "it is not there any more") for each in part if each not in taken}
+
+
+def told_reasons(moved: Moved) -> list[dict[str, Any]]:
+    """Return why messages stay, by their ids."""
+    return [{"id": each, "reason": reason} for each, reason in moved.reasons.items()]
 
 
 def _matches(selector: Selector | None, message: Message) -> bool:

@@ -251,11 +251,16 @@ class VirtualHost(Namespace):
         tell_altered(self, queue, before, is_redeclared=is_redeclared)
         return queue
 
+    def require_alterable(self, queue: Queue, arguments: FieldTable) -> None:
+        """Raise what `alter_queue` would; change nothing."""
+        if arguments != queue.arguments:
+            require_alterable(queue, arguments, self.phrase("queue", queue.name))
+
     def _alter_queue(self, name: str, arguments: FieldTable) -> Decision[Queue]:
         queue = self.queue(name)
         if arguments == queue.arguments:
             return self.decision(result=lambda: queue, reads=[("queue", name)])
-        require_alterable(queue, arguments, self.phrase("queue", name))
+        self.require_alterable(queue, arguments)
         record = QueueRecord(
             self.name, name, queue.queue_id, False, queue.auto_delete, arguments.raw, durable=queue.durable
         )

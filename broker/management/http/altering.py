@@ -12,10 +12,11 @@ from broker.errors import AccessRefused, NotFound, PreconditionFailed, ResourceL
 from broker.management.http.access import Needs, vhost_of
 from broker.management.http.acting import REFUSED, access_of
 from broker.management.http.call import BadRequest, Call, HttpRefusal, NotAuthorised
-from broker.management.http.forms import json_object
+from broker.management.http.forms import flag, json_object
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
 from broker.management.http.routing import ApiRoute
+from broker.queue.settings import QueueSettings
 from broker.topology.alteration import altered, with_kept_ttl
 from broker.topology.argument_changes import require_meant, warnings_of
 from broker.topology.queue_arguments import DEAD_LETTER_EXCHANGE, DEAD_LETTER_ROUTING_KEY
@@ -27,7 +28,8 @@ KEPT: Final = "kept"
 
 async def alter_queue(node: ManagedNode, call: Call) -> Any:
     """Change arguments of a queue: those that are null are taken away, those that are not named stay. Messages that are
-    there get a new time to live, or keep theirs: `times_to_live`.
+    there get a new time to live, or keep theirs: `times_to_live`. With `dry_run` nothing is changed: the answer is what
+    it would be, also when it is a refusal.
     """
     vhost = vhost_of(node, call)
     queue = queue_of(vhost, call)
@@ -35,6 +37,7 @@ async def alter_queue(node: ManagedNode, call: Call) -> Any:
     changes: Mapping[str, Any] = json_object(given, "arguments")
     if not changes:
         raise BadRequest("say which 'arguments' change: an object, with null for what is taken away")
+    is_dry_run = flag(given, "dry_run")
     times = given.get("times_to_live", RECOMPUTED)
     if times not in (RECOMPUTED, KEPT):
         raise BadRequest(f"'times_to_live' is {RECOMPUTED} or {KEPT}")
@@ -50,15 +53,21 @@ async def alter_queue(node: ManagedNode, call: Call) -> Any:
             key = changes.get(DEAD_LETTER_ROUTING_KEY)
             purpose = publishing(access, exchange, key) if isinstance(key, str) else None
             access.require(Permission.WRITE, "exchange", exchange, purpose)
-        await vhost.alter_queue(queue.name, arguments)
+        if is_dry_run:
+            vhost.require_alterable(queue, arguments)
+        else:
+            await vhost.alter_queue(queue.name, arguments)
     except AccessRefused:
         raise NotAuthorised(REFUSED) from None
     except NotFound as error:
         raise HttpRefusal(404, "not_found", str(error)) from None
     except (PreconditionFailed, ResourceLocked, ValueError, SyntaxFault) as error:
         raise BadRequest(str(error)) from None
-    told = {"name": queue.name, "vhost": vhost.name, "arguments": _shown(queue.arguments)}
-    return told | {"warnings": warnings_of(vhost, queue)}
+    told = {"name": queue.name, "vhost": vhost.name}
+    if is_dry_run:
+        warnings = warnings_of(vhost, queue, QueueSettings.of(arguments))
+        return {**told, "arguments": _shown(arguments), "warnings": warnings, "dry_run": True}
+    return {**told, "arguments": _shown(queue.arguments), "warnings": warnings_of(vhost, queue)}
 
 
 def _shown(arguments: FieldTable) -> dict[str, Any]:

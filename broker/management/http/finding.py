@@ -55,7 +55,8 @@ async def find_messages(node: ManagedNode, call: Call) -> Any:
     told = [here, *(told_by(seen) for seen in elsewhere.rows.values())]
     for row in rows:
         for each in told:
-            row |= each.states.get(row["id"], {})
+            state = each.states.get(row["id"], {})
+            row |= {**state, "deliveries": max(row["deliveries"], state.get("deliveries", 0))}
     rows += [row for each in told for row in each.rows if row["id"] not in named]
     rows.sort(key=_id_of, reverse=True)
     access = await access_of(node, call, vhost)

@@ -160,8 +160,7 @@ async def seen_here(
     """
     seen = _Seen(view, wanted, next_turn)
     await seen.look_at_clients(stored, is_first=is_first)
-    if is_first:
-        await seen.look_at_queues()
+    await seen.look_at_queues(stored, is_first=is_first)
     seen.look_at_waiting(stored)
     return SeenMessages(seen.rows, seen.states, seen.is_complete)
 
@@ -218,20 +217,32 @@ class _Seen:
                         continue
                     consumer = getattr(message, "consumer", None)
                     tag = {} if consumer is None else {"consumer_tag": consumer.consumer_tag}
-                    state = {"state": _UNACKED, "node": self._view.name, "held_by": details | tag}
+                    state = {
+                        "state": _UNACKED,
+                        "node": self._view.name,
+                        "held_by": details | tag,
+                        "deliveries": message.redelivered,
+                    }
                     if is_stored:
                         self.states[message.id] = state
                     else:
                         self._add(message, state)
 
-    async def look_at_queues(self) -> None:
-        """Find what waits in memory and is not stored, or not yet."""
+    async def look_at_queues(self, stored: Mapping[int, str], *, is_first: bool) -> None:
+        """Find what waits in memory and is not stored, or not yet, if that is asked for the first time; and how often
+        stored messages were delivered, which memory knows before the store does.
+        """
+        named = set(stored.values())
         for queue in list(self._queues.values()):
+            if queue.is_stream or not (is_first or queue.name in named):
+                continue
             for level in queue.levels:
-                if queue.is_stream or not level.has_ready:
+                if not level.has_ready:
                     continue
                 async for message in self._each(level.in_memory):
-                    if message.state != STORED and self._is_meant(message):
+                    if message.id in stored:
+                        self.states.setdefault(message.id, {"deliveries": message.redelivered})
+                    elif is_first and message.state != STORED and self._is_meant(message):
                         self._add(message, {"node": self._view.name})
 
     def look_at_waiting(self, stored: Mapping[int, str]) -> None:
@@ -241,7 +252,7 @@ class _Seen:
             for level in () if queue is None else queue.levels:
                 waiting = dict.fromkeys(level.deadlines.delayed_ids, _WAITS) | dict.fromkeys(level.dying, _DYING)
                 for message_id in stored:
-                    if message_id in waiting and message_id not in self.states:
+                    if message_id in waiting and "state" not in self.states.get(message_id, {}):
                         self.states[message_id] = {"state": waiting[message_id], "node": self._view.name}
 
 

@@ -70,7 +70,7 @@ def test_dead_letters_go_back_to_where_they_died(harness: Harness, peer: Client)
 
 def test_a_selector_and_a_limit_say_which(harness: Harness, peer: Client) -> None:
     die(harness, peer, 10)
-    assert drive(harness.parts.redrives.count(wish(where="number > 3"))) == 6
+    assert drive(harness.parts.redrives.forecast(wish(where="number > 3"))).count == 6
     operation = redrive(harness, where="number > 3", limit=4)
     assert operation.moved.count == 4
     assert ready(harness) == (6, 4)
@@ -78,7 +78,7 @@ def test_a_selector_and_a_limit_say_which(harness: Harness, peer: Client) -> Non
 
 def test_a_dry_run_moves_nothing(harness: Harness, peer: Client) -> None:
     die(harness, peer, 3)
-    assert drive(harness.parts.redrives.count(wish(limit=2))) == 2
+    assert drive(harness.parts.redrives.forecast(wish(limit=2))).count == 2
     assert ready(harness) == (3, 0)
 
 

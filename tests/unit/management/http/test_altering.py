@@ -48,6 +48,19 @@ def test_a_virtual_host_says_what_becomes_of_other_declarations(node: HttpNode) 
     assert node.refusal("PUT", "/vhosts/%2F", {"redeclaration": "nope"})[0] == 400
 
 
+def test_a_dry_run_says_what_would_be_and_changes_nothing(node: HttpNode) -> None:
+    node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-max-length": 5}})
+    path, dead = "/broker/queues/%2F/q/alter", {"x-dead-letter-exchange": "dead", "x-max-length": None}
+    answer = node.ask("POST", f"/api{path}", {"arguments": dead, "dry_run": True})
+    told = json.loads(answer.body)
+    assert (told["arguments"], told["dry_run"]) == ({"x-dead-letter-exchange": "dead"}, True)
+    assert told["warnings"][0].startswith("there is no dead-letter exchange 'dead'")
+    for refused in ({"x-max-priority": 5}, {"x-max-lenght": 5}, {"x-max-length": -1}, {"x-message-ttl": None}):
+        given = {"arguments": refused}
+        assert node.refusal("POST", path, given | {"dry_run": True}) == node.refusal("POST", path, given)
+    assert node.get("/queues/%2F/q")["arguments"] == {"x-max-length": 5}
+
+
 def alter(node: HttpNode, vhost: str = "%2F", **arguments: object) -> tuple[int, object]:
     changes = {f"x-{name.replace('_', '-')}": arguments[name] for name in arguments}
     status, _, reason = node.refusal("POST", f"/broker/queues/{vhost}/q/alter", {"arguments": changes})

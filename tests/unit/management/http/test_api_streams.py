@@ -65,6 +65,9 @@ def test_a_place_is_forgotten_once(node: HttpNode, peer: Client) -> None:
     node.harness.parts.stream_reader.keep(node.harness.vhost.queues["log"], "reader", 3)  # type: ignore[arg-type]
     answers = [node.ask("DELETE", "/api/broker/streams/%2F/log/places/reader").status for _ in range(2)]
     assert answers == [204, 404]
+    assert node.refusal("DELETE", "/broker/streams/%2F/log/places/readerx")[2] == (
+        "stream 'log' in vhost '/' keeps no place of a consumer 'readerx'"
+    )
 
 
 @pytest.mark.parametrize(

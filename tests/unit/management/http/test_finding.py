@@ -76,6 +76,21 @@ def test_a_message_that_is_not_stored_is_found_in_memory(node: HttpNode) -> None
     assert (row["queue"], row["state"], row["node"], row["persistent"]) == ("orders", "ready", "NODE:1", False)
 
 
+def test_deliveries_are_those_that_a_list_of_the_queue_tells(node: HttpNode) -> None:
+    client = publish(node, "orders", "order-17")
+    for _ in range(2):
+        got = client.call(1, amqp.BasicGet(queue="orders"))
+        client.send(1, amqp.BasicReject(got.delivery_tag, requeue=True))
+
+    (row,) = found(node, "message_id=order-17")
+    (listed,) = node.get("/broker/messages/%2F/orders")["items"]
+    client.call(1, amqp.BasicGet(queue="orders"))
+    (held,) = found(node, "message_id=order-17")
+
+    assert (row["state"], row["deliveries"], listed["deliveries"]) == ("ready", 1, 1)
+    assert (held["state"], held["deliveries"]) == ("unacked", 1)
+
+
 def test_the_way_of_a_dead_letter_is_told(node: HttpNode) -> None:
     client = publish(node, "orders", "order-17")
     got = client.call(1, amqp.BasicGet(queue="orders"))

@@ -42,6 +42,20 @@ def test_messages_move_are_watched_and_come_back(node: HttpNode) -> None:
     assert node.get(path)["restored"] == 2
 
 
+def test_a_dry_run_says_what_would_stay_and_what_would_be_refused(node: HttpNode) -> None:
+    path = "/broker/queues/%2F/dead/redrive"
+    told = sent(node, path, dry_run=True)
+    assert (told["would_move"], told["would_stay"], len(told["reasons"])) == (0, 2, 2)
+    assert told["reasons"][0]["reason"] == "it does not say in which queue it died"
+    for given in ({"target": "nope"}, {"target": "dead"}, {"where": "a >"}, {"limit": 0}):
+        refusal = node.refusal("POST", path, given | {"dry_run": True})
+        assert refusal[0] == 400
+        assert refusal == node.refusal("POST", path, given)
+    assert node.refusal("POST", path, {"target": "dead"})[2] == (
+        "the messages are in queue 'dead' already: say another 'target'"
+    )
+
+
 def test_what_makes_no_sense_is_refused(node: HttpNode) -> None:
     path = "/broker/queues/%2F/dead/redrive"
     assert node.refusal("POST", path, {"target": "nope"})[2] == "no queue 'nope' in vhost '/'"
