@@ -51,7 +51,7 @@ TESTED_ELSEWHERE = {
     "topology/keys": "which keys a message asks for: test_channel_deduplication.py in unit/amqp",
     "topology/alteration_log": "with what it tells of: test_alteration.py",
     "topology/argument_changes": "as programs see it: test_altering.py in unit/management/http",
-    "topology/wanted_values": "phrases of refusals: test_queue_arguments.py, test_channel_streams.py in unit/amqp",
+    "queue/wanted_values": "phrases of refusals: test_queue_arguments.py, test_channel_streams.py in unit/amqp",
     "topology/letter": "records: test_dead_letters.py, test_dead_letter_channels.py",
     "topology/death_notes": "headers and circles of dead letters: test_dead_letters.py and test_channel_dead_*.py",
     "coordination/membership/requests": "requests of an agent that stay without an answer: test_agent.py",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from broker.queue.deduplication import PROPERTIES, argument_of
-from broker.queue.settings import MAX_NAME, MAX_TIME, MOST_RATE, Overflow, QueueType
+from broker.queue.settings import LEAST_RATE, MAX_NAME, MAX_TIME, MOST_RATE, Overflow, QueueType
 from broker.queue.values import age_in_ms
+from broker.queue.wanted_values import BOOLEAN, COUNT, HEADER, PERSISTENCE, PROPERTY, RATE, TIME
 
 Check: TypeAlias = Callable[[Any], bool]
 Choice: TypeAlias = Callable[[Any, Any], Any]
@@ -39,7 +41,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_RATE
+    return isinstance(value, int | float) and not isinstance(value, bool) and LEAST_RATE <= value < MOST_RATE
 
 
 def _is_name(value: Any) -> bool:
@@ -74,7 +76,7 @@ def _second(first: Any, second: Any) -> Any:
 
 
 def _smaller(first: Any, second: Any) -> Any:
-    return min(first, second) if _is_number(second) or isinstance(second, float) else first
+    return min(first, second) if _is_number(second) or isinstance(second, float | Decimal) else first
 
 
 def _smaller_limit(first: Any, second: Any) -> Any:
@@ -100,6 +102,8 @@ class Key:
     """Chooses between an operator policy's value and a policy's; None if an operator policy may not hold the key."""
     types: tuple[QueueType, ...] = (QueueType.CLASSIC, QueueType.QUORUM)
     """The types of queue that it is for; a policy with a key that is not for a queue leaves that queue alone."""
+    wanted: str = ""
+    """What it may hold, in which unit: said of keys that RabbitMQ does not have."""
 
 
 _CLASSIC: Final = (QueueType.CLASSIC,)
@@ -125,21 +129,21 @@ KEYS: Final[Mapping[str, Key]] = {
     "delayed-retry-min": Key("least retry delay", _from(1, MAX_TIME), _smaller, types=_QUORUM),
     "delayed-retry-max": Key("longest retry delay", _from(1, MAX_TIME), _smaller, types=_QUORUM),
     "consumer-timeout": Key("consumer timeout", _from(0, MAX_TIME), _smaller, _smaller),
-    "max-unacked": Key("maximum of unacknowledged messages", _from(1), _smaller, _smaller),
-    "max-rate": Key("maximum rate of deliveries", _is_rate, _smaller, _smaller),
-    "group-concurrency": Key("concurrency of a group", _from(1), _smaller, _smaller),
-    "message-deduplication": Key("message deduplication", _is_boolean, _first),
-    "dedup-window": Key("deduplication window", _from(1, MAX_TIME), _first),
-    "cache-size": Key("number of keys", _from(1), _first),
-    "cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first),
-    "deduplication-header": Key("deduplication header", _is_header, _first),
-    "deduplication-property": Key("deduplication property", _one_of(*PROPERTIES), _first),
-    "deliver-at-header": Key("header of delivery times", _is_header, _first),
+    "max-unacked": Key("maximum of unacknowledged messages", _from(1), _smaller, _smaller, wanted=COUNT),
+    "max-rate": Key("maximum rate of deliveries", _is_rate, _smaller, _smaller, wanted=RATE),
+    "group-concurrency": Key("concurrency of a group", _from(1), _smaller, _smaller, wanted=COUNT),
+    "message-deduplication": Key("message deduplication", _is_boolean, _first, wanted=BOOLEAN),
+    "dedup-window": Key("deduplication window", _from(1, MAX_TIME), _first, wanted=TIME),
+    "cache-size": Key("number of keys", _from(1), _first, wanted=COUNT),
+    "cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first, wanted=TIME),
+    "deduplication-header": Key("deduplication header", _is_header, _first, wanted=HEADER),
+    "deduplication-property": Key("deduplication property", _one_of(*PROPERTIES), _first, wanted=PROPERTY),
+    "deliver-at-header": Key("header of delivery times", _is_header, _first, wanted=HEADER),
     # The names that RabbitMQ's community plugin gives them.
-    "x-message-deduplication": Key("message deduplication", _is_boolean, _first),
-    "x-cache-size": Key("number of keys", _from(1), _first),
-    "x-cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first),
-    "x-cache-persistence": Key("cache persistence", _one_of("disk", "memory")),
+    "x-message-deduplication": Key("message deduplication", _is_boolean, _first, wanted=BOOLEAN),
+    "x-cache-size": Key("number of keys", _from(1), _first, wanted=COUNT),
+    "x-cache-ttl": Key("deduplication window", _from(1, MAX_TIME), _first, wanted=TIME),
+    "x-cache-persistence": Key("cache persistence", _one_of("disk", "memory"), wanted=PERSISTENCE),
     # What says where RabbitMQ keeps a queue has no effect: all queues are in the database.
     "queue-mode": Key("queue-mode value", _one_of("default", "lazy"), types=_CLASSIC),
     "queue-version": Key("queue version", _one_of(1, 2), or_operator=_first, types=_CLASSIC),  # type: ignore[arg-type]
@@ -178,7 +182,7 @@ def wrong_in(definition: Mapping[str, Any], *, of_operator: bool) -> Iterator[st
             because = f": there is no {_UNKNOWN[name]} here yet" if name in _UNKNOWN else ""
             yield f"'{name}' is not a recognised {kind} setting{because}"
         elif not key.check(value):
-            yield f"{value!r} is not a valid {key.noun}"
+            yield f"{value!r} is not a valid {key.noun}" + (f": {key.wanted} is needed" if key.wanted else "")
 
 
 def merged(definition: Mapping[str, Any], operator: Mapping[str, Any]) -> Mapping[str, Any]:

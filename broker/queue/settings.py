@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
@@ -275,8 +276,8 @@ def _group_concurrency(values: Mapping[str, Any]) -> int:
 
 
 def _rate(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 < value < MOST_RATE else None  # type: ignore[arg-type,operator]
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return float(value) if is_number and LEAST_RATE <= value < MOST_RATE else None  # type: ignore[arg-type,operator]
 
 
 def _delivery_limit(values: Mapping[str, Any], queue_type: QueueType) -> int | None:

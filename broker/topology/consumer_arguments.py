@@ -9,8 +9,8 @@ from broker.errors import PreconditionFailed
 from broker.queue.settings import QueueType
 from broker.queue.stream_cursor import Since, Start, StreamWish
 from broker.queue.values import age_in_ms
+from broker.queue.wanted_values import BOOLEAN, not_wanted
 from broker.topology.queue_arguments import INTEGERS, wrong_time
-from broker.topology.wanted_values import BOOLEAN, not_wanted
 
 _PRIORITY = "x-priority"
 _TIMEOUT = "x-consumer-timeout"

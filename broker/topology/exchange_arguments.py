@@ -11,6 +11,7 @@ from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, count
 from broker.queue.values import MAX_TIME
+from broker.queue.wanted_values import TIME
 
 _SIZE: Final = "x-cache-size"
 _WINDOW: Final = "x-dedup-window"
@@ -27,7 +28,8 @@ def check(exchange_type: str, arguments: FieldTable) -> None:
         return
     for name in _TIMES:
         if name in values and not count(values[name], MAX_TIME):
-            raise PreconditionFailed(f"Invalid argument, '{name}' must be an integer greater than 0")
+            unit = f": {TIME} is needed" if name == _WINDOW else ""
+            raise PreconditionFailed(f"Invalid argument, '{name}' must be an integer greater than 0{unit}")
     if (_SIZE in values or (is_type and _WINDOW not in values)) and not count(values.get(_SIZE)):
         raise PreconditionFailed(f"Missing or invalid argument, '{_SIZE}' must be an integer greater than 0")
     if values.get("x-cache-persistence", "disk") not in ("disk", "memory"):

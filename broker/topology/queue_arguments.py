@@ -1,7 +1,8 @@
 """The arguments of queue.declare: which there are, what they may hold, and for which types of queue (contract Q16).
 
 `ARGUMENTS` is the one table of them; an argument that is not in it is stored, echoed and means nothing. What an
-argument does is in `queue/settings.py`. The texts are RabbitMQ's: Erlang terms, as its logs and clients show them.
+argument does is in `queue/settings.py`. The texts are RabbitMQ's where it has the argument: Erlang terms, as its logs
+and clients show them. Of this broker's own arguments, and those of plugins, they are plain words.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from broker.codec.field_table import FieldTable
 from broker.errors import PreconditionFailed
 from broker.ports.levels import MAX_PRIORITY
 from broker.queue.deduplication import EXCHANGE_TYPE, PROPERTIES, Deduplication, count
-from broker.queue.settings import MAX_NAME, MAX_TIME, MOST_RATE, Overflow, QueueSettings, QueueType
+from broker.queue.settings import LEAST_RATE, MAX_NAME, MAX_TIME, MOST_RATE, Overflow, QueueSettings, QueueType
 from broker.queue.values import age_in_ms
+from broker.queue.wanted_values import BOOLEAN, COUNT, HEADER, PERSISTENCE, PROPERTY, RATE, TIME, not_wanted
 
 Check: TypeAlias = Callable[[str, Any, Mapping[str, Any]], str | None]
-"""Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong, as an Erlang term."""
+"""Gets RabbitMQ's name of the value's type, the value, and all arguments; returns what is wrong."""
 
 SUBSCRIPTION: Final = "x-durable-subscription"
 """This broker's own: the queue is a durable subscription of JMS (`topology/dialect.py`)."""
@@ -113,7 +115,7 @@ def _type(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
 
 
 def _header(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
-    return _name(kind, value, values) or (None if value else "{value_empty,<<>>}")
+    return _name(kind, value, values) or (None if value else "it is empty")
 
 
 def _count(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
@@ -123,7 +125,7 @@ def _count(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
 
 def _window(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     is_too_long = count(value) is not None and count(value, MAX_TIME) is None
-    return f"{{value_too_large,{value}}}" if is_too_long else _count(kind, value, values)
+    return "it is too long" if is_too_long else _count(kind, value, values)
 
 
 def _age(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
@@ -134,13 +136,22 @@ def _age(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
 
 def _groups(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
     has_priorities = value and values.get("x-max-priority", 0) != 0
-    return _boolean(kind, value, values) or ("message_groups_with_max_priority" if has_priorities else None)
+    has_both = "a queue has message groups or priorities (x-max-priority), not both"
+    return in_plain_words(_boolean, BOOLEAN)(kind, value, values) or (has_both if has_priorities else None)
 
 
 def _rate(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
-    if kind not in INTEGERS and kind not in ("float", "double"):
-        return f'"expected number, got {kind}"'
-    return None if 0 < value < MOST_RATE else f"{{value_not_a_rate,{value}}}"
+    is_number = kind in INTEGERS or kind in ("float", "double", "decimal")
+    return None if is_number and LEAST_RATE <= value < MOST_RATE else "it is no rate"
+
+
+def in_plain_words(check: Check, wanted: str) -> Check:
+    """Return a check that says what is wanted when `check` finds something wrong."""
+
+    def plain(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
+        return None if check(kind, value, values) is None else not_wanted(wanted, kind, value)
+
+    return plain
 
 
 def _anything(kind: str, value: Any, values: Mapping[str, Any]) -> str | None:
@@ -191,7 +202,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-queue-version": Argument(_version, _CLASSIC),
     "x-single-active-consumer": Argument(_boolean, _BOTH),
     "x-consumer-timeout": Argument(_not_negative, _BOTH),
-    SUBSCRIPTION: Argument(_boolean, _BOTH),
+    SUBSCRIPTION: Argument(in_plain_words(_boolean, BOOLEAN), _BOTH),
     "x-consumer-disconnected-timeout": Argument(_not_negative, _BOTH),
     "x-queue-type": Argument(_type, _ALL),
     "x-queue-master-locator": Argument(_anything, _CLASSIC),
@@ -205,18 +216,18 @@ ARGUMENTS: Final[Mapping[str, Argument]] = {
     "x-delayed-retry-type": Argument(_retries, _BOTH),
     "x-delayed-retry-min": Argument(_lease, _BOTH),
     "x-delayed-retry-max": Argument(_longest_delay, _BOTH),
-    EXCHANGE_TYPE: Argument(_boolean, _BOTH),
-    "x-dedup-window": Argument(_lease, _BOTH),
-    "x-cache-size": Argument(_count, _BOTH),
-    "x-cache-ttl": Argument(_window, _BOTH),
-    "x-cache-persistence": Argument(_one_of("disk", "memory", otherwise="invalid_cache_persistence"), _BOTH),
-    "x-deduplication-header": Argument(_header, _BOTH),
-    "x-deduplication-property": Argument(_one_of(*PROPERTIES, otherwise="invalid_deduplication_property"), _BOTH),
+    EXCHANGE_TYPE: Argument(in_plain_words(_boolean, BOOLEAN), _BOTH),
+    "x-dedup-window": Argument(in_plain_words(_lease, TIME), _BOTH),
+    "x-cache-size": Argument(in_plain_words(_count, COUNT), _BOTH),
+    "x-cache-ttl": Argument(in_plain_words(_window, TIME), _BOTH),
+    "x-cache-persistence": Argument(in_plain_words(_one_of("disk", "memory", otherwise=""), PERSISTENCE), _BOTH),
+    "x-deduplication-header": Argument(in_plain_words(_header, HEADER), _BOTH),
+    "x-deduplication-property": Argument(in_plain_words(_one_of(*PROPERTIES, otherwise=""), PROPERTY), _BOTH),
     "x-message-groups": Argument(_groups, _BOTH),
-    "x-group-concurrency": Argument(_positive, _BOTH),
-    "x-max-unacked": Argument(_positive, _BOTH),
-    "x-max-rate": Argument(_rate, _BOTH),
-    "x-deliver-at-header": Argument(_header, _BOTH),
+    "x-group-concurrency": Argument(in_plain_words(_positive, COUNT), _BOTH),
+    "x-max-unacked": Argument(in_plain_words(_positive, COUNT), _BOTH),
+    "x-max-rate": Argument(in_plain_words(_rate, RATE), _BOTH),
+    "x-deliver-at-header": Argument(in_plain_words(_header, HEADER), _BOTH),
     "x-max-age": Argument(_age, _STREAM),
     "x-stream-max-segment-size-bytes": Argument(_not_negative, _STREAM),
     "x-stream-filter-size-bytes": Argument(_not_negative, _STREAM),

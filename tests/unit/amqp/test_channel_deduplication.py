@@ -299,15 +299,19 @@ def test_a_queue_whose_messages_are_not_stored_has_no_keys(peer: Client, flags: 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"x-message-deduplication": "yes"}, "{unacceptable_type,longstr}"),
-        ({"x-dedup-window": 0}, "{value_zero,0}"),
-        ({"x-dedup-window": -1}, "{value_negative,-1}"),
-        ({"x-cache-size": 0}, "{value_zero,0}"),
-        ({"x-cache-ttl": 315_360_000_001}, "{value_too_large,315360000001}"),
-        ({"x-cache-ttl": "soon"}, '"expected integer, got longstr"'),
-        ({"x-cache-persistence": "tape"}, "invalid_cache_persistence"),
-        ({"x-deduplication-header": ""}, "{value_empty,<<>>}"),
-        ({"x-deduplication-property": "body"}, "invalid_deduplication_property"),
+        ({"x-message-deduplication": "yes"}, "true or false is needed, not 'yes'"),
+        ({"x-dedup-window": 0}, "a time in milliseconds, 1 to 315360000000, is needed, not 0"),
+        ({"x-dedup-window": -1}, "a time in milliseconds, 1 to 315360000000, is needed, not -1"),
+        (
+            {"x-dedup-window": [1]},
+            "a time in milliseconds, 1 to 315360000000, is needed, not a value of the type array",
+        ),
+        ({"x-cache-size": 0}, "a whole number from 1 on is needed, not 0"),
+        ({"x-cache-ttl": 315_360_000_001}, "a time in milliseconds, 1 to 315360000000, is needed, not 315360000001"),
+        ({"x-cache-ttl": "soon"}, "a time in milliseconds, 1 to 315360000000, is needed, not 'soon'"),
+        ({"x-cache-persistence": "tape"}, "disk or memory is needed, not 'tape'"),
+        ({"x-deduplication-header": ""}, "the name of a header, 1 to 255 octets, is needed, not ''"),
+        ({"x-deduplication-property": "body"}, "message_id or correlation_id is needed, not 'body'"),
     ],
 )
 def test_arguments_of_queues_are_checked(peer: Client, arguments: dict[str, Any], text: str) -> None:
@@ -342,7 +346,12 @@ def test_arguments_of_queues_are_checked(peer: Client, arguments: dict[str, Any]
             "Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'",
         ),
         ("direct", {"x-message-deduplication": 1}, "Invalid argument, 'x-message-deduplication' must be a boolean"),
-        ("direct", {"x-dedup-window": -5}, "Invalid argument, 'x-dedup-window' must be an integer greater than 0"),
+        (
+            "direct",
+            {"x-dedup-window": -5},
+            "Invalid argument, 'x-dedup-window' must be an integer greater than 0: a time in milliseconds,"
+            " 1 to 315360000000, is needed",
+        ),
         (
             "direct",
             {"x-dedup-window": 5, "x-deduplication-header": 7},

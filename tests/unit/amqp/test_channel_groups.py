@@ -300,10 +300,14 @@ def test_a_get_is_all_that_it_takes_after_a_restart() -> None:
 @pytest.mark.parametrize(
     ("arguments", "durable", "text"),
     [
-        ({"x-message-groups": 1}, True, "{unacceptable_type,signedint}"),
-        ({"x-message-groups": True, "x-max-priority": 5}, True, "message_groups_with_max_priority"),
+        ({"x-message-groups": 1}, True, "true or false is needed, not 1"),
+        (
+            {"x-message-groups": True, "x-max-priority": 5},
+            True,
+            "a queue has message groups or priorities (x-max-priority), not both",
+        ),
         ({"x-message-groups": True}, False, "the queue must be durable and not exclusive"),
-        ({"x-message-groups": True, "x-group-concurrency": 0}, True, "{value_zero,0}"),
+        ({"x-message-groups": True, "x-group-concurrency": 0}, True, "a whole number from 1 on is needed, not 0"),
     ],
 )
 def test_arguments_that_cannot_be_served_are_refused(

@@ -32,7 +32,9 @@ CLASSIC, QUORUM = QueueType.CLASSIC, QueueType.QUORUM
             "all",
             "'federation-upstream' is not a recognised policy setting: there is no federation",
         ),
-        ("deliver-at-header", "", "'' is not a valid header of delivery times"),
+        ("deliver-at-header", "", "'' is not a valid header of delivery times: the name of a header, 1 to 255 octets"),
+        ("dedup-window", "1d", "'1d' is not a valid deduplication window: a time in milliseconds, 1 to 315360000000"),
+        ("max-rate", 0, "0 is not a valid maximum rate of deliveries: a number of messages per second, 0.000001"),
     ],
 )
 def test_what_a_key_may_not_hold_is_said(key: str, value: Any, reason: str) -> None:

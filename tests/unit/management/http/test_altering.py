@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 from structlog.testing import capture_logs
@@ -285,3 +286,11 @@ def test_a_queue_whose_dead_letters_are_lost_is_warned_of_at_the_next_change_too
     node.status("PUT", "/queues/%2F/q", {"durable": True, "arguments": {"x-dead-letter-exchange": "nope"}})
     answer = node.ask("POST", "/api/broker/queues/%2F/q/alter", {"arguments": {"x-message-ttl": 5}})
     assert len(json.loads(answer.body)["warnings"]) == 1
+
+
+def test_a_decimal_is_shown_and_exported_as_a_number(node: HttpNode) -> None:
+    arguments = FieldTable.of({"x-max-rate": Decimal("0.5")})
+    node.harness.peer().call(1, amqp.QueueDeclare(queue="q", durable=True, arguments=arguments))
+    assert node.get("/queues/%2F/q")["arguments"] == {"x-max-rate": 0.5}
+    [queue] = node.get("/definitions")["queues"]
+    assert queue["arguments"] == {"x-max-rate": 0.5}
