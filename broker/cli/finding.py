@@ -127,6 +127,13 @@ def _configured(config: str, environ: Mapping[str, str]) -> Path:
     from broker.node.control_path import control_path
 
     try:
-        return control_path(load(Path(config), environ).config)
+        path = control_path(load(Path(config), environ).config)
     except (ConfigError, OSError) as error:
         raise CommandFailure(EX_CONFIG, f"--config {config}: {error}") from None
+    if not path.exists() and path.is_relative_to(Path.cwd()):
+        raise CommandFailure(
+            EX_UNAVAILABLE,
+            f"no node answers on {path}: it is not there. The data's folder in a configuration may be relative to where"
+            " the node was started: run this there, or say --socket. Is the node running?",
+        )
+    return path

@@ -78,11 +78,8 @@ class ControlWay:
             ) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            folder = "" if self._path.is_absolute() else f" That path is relative to this folder, {Path.cwd()}:"
-            advice = " run this where the node was started, or say --socket" if folder else ""
             raise CommandFailure(
-                EX_UNAVAILABLE,
-                f"no node answers on {self._path} ({reason.lower()}). Is the node running?{folder}{advice}",
+                EX_UNAVAILABLE, f"no node answers on {self._path} ({reason.lower()}). Is the node running?"
             ) from None
         if "error" not in answer:
             return answer.get("result")

@@ -159,6 +159,10 @@ def _print_stream(session: CommandSession, stream: str, offset: str, shape: _Sha
     there = session.send("GET", path, what=f"stream '{stream}' in virtual host '{session.vhost}'")
     last = max(there["next_offset"] - 1, there["first_offset"])
     named: dict[str, int | None] = {"first": None, "last": last, "next": there["next_offset"]}
+    if offset not in named and not offset[:1].isdecimal():
+        raise click.UsageError(
+            f"--offset {offset} is none of first, last, next, an offset, an age such as 2h, or a time"
+        )
     copies = _new_queue(session)
     try:
         _print_all(session, _Read(session, stream, named.get(offset, offset), copies), shape)

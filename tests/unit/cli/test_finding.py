@@ -127,3 +127,13 @@ def test_the_node_of_this_folder_is_told_to_be_stopped(tmp_path: Path, listen, e
     with pytest.raises(CommandFailure, match="the node of this folder is stopped") as failure:
         local_socket(tmp_path, environ)
     assert failure.value.code == EX_UNAVAILABLE
+
+
+def test_a_path_in_a_configuration_is_told_to_be_relative_to_where_the_node_was_started(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = str(Path(__file__).parents[3] / "conf")
+    with pytest.raises(CommandFailure, match="relative to where the node was started") as failure:
+        find(WantedNode(config=config), environ, nobody)
+    assert failure.value.code == EX_UNAVAILABLE

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from broker.cli.command import BrokerCommand
 from broker.cli.program import all_commands, run
 from broker.cli.reference import MARK, reference
+from broker.cli.session import refusal
 from broker.codec import methods as amqp
 from broker.codec.field_table import FieldTable
 from broker.codec.properties import BasicProperties
@@ -687,3 +688,16 @@ def test_what_a_declaration_has_changed_is_told(redeclaration: str, text: str, b
     assert brokerctl.node.status("PUT", "/vhosts/%2F", {"redeclaration": redeclaration}) in (201, 204)
     assert brokerctl("queue add orders").out == "queue 'orders' is there already, as it was asked for\n"
     assert brokerctl("queue add orders -a x-max-length=77").out == f"queue 'orders' {text}\n"
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("Login failed", "the password is wrong, or there is no such user"),
+        ("Access refused.", "a permission by brokerctl set_permissions"),
+        ("Not administrator user", "another user with --user, or ask for the tag"),
+    ],
+)
+def test_a_refusal_says_what_is_missing(reason: str, advice: str) -> None:
+    failure = refusal(401, {"error": "not_authorised", "reason": reason}, "", "memory")
+    assert (failure.code, advice in str(failure)) == (77, True)

@@ -139,3 +139,22 @@ def test_what_is_no_json_is_no_node() -> None:
     with pytest.raises(CommandFailure, match="is no HTTP API") as failure:
         value_of("<html>")
     assert failure.value.code == EX_SOFTWARE
+
+
+def test_what_speaks_no_http_is_told_apart_from_what_does_not_answer() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def greet() -> None:
+        with listening, listening.accept()[0] as connection:
+            connection.recv(1000)
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+
+    thread = threading.Thread(target=greet)
+    thread.start()
+    way = HttpWay(f"http://127.0.0.1:{listening.getsockname()[1]}", "guest", "guest", timeout=10.0)
+    with pytest.raises(
+        CommandFailure, match="speaks no HTTP: the API is at port 15672, 5672 is that of AMQP"
+    ) as failure:
+        way.request("GET", "/whoami", {}, "", {})
+    thread.join(10)
+    assert failure.value.code == EX_UNAVAILABLE

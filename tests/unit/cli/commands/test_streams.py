@@ -53,3 +53,8 @@ def test_what_reads_no_stream_says_what_does(line: str, brokerctl: CommandLine) 
     ended = brokerctl(line)
     assert (ended.code, ended.out, ended.err.count("\n")) == (65, "", 1)
     assert "--offset first reads it" in ended.err
+
+
+def test_a_place_that_is_none_is_refused_before_a_queue_is_made(brokerctl: CommandLine) -> None:
+    ended = brokerctl(f"sub {with_stream(brokerctl)} --offset frist")
+    assert (ended.code, "--offset frist is none of first, last, next, an offset" in ended.err) == (64, True)
