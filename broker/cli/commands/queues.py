@@ -212,9 +212,15 @@ def alter_queue(
     if not given:
         raise click.UsageError("say what is to change: --argument, --remove or --type")
     path = f"/broker{place(session, name)}/alter"
-    changes = {"arguments": given, "times_to_live": "kept" if keep_ttl else "recomputed"}
+    changes: dict[str, Any] = {"arguments": given, "times_to_live": "kept" if keep_ttl else "recomputed"}
+    is_dry_run, session.is_dry_run = session.is_dry_run, False  # the node judges it, and changes nothing
+    if is_dry_run:
+        changes["dry_run"] = True
     answer = session.send("POST", path, changes, what=f"queue '{name}' in vhost '{session.vhost}'")
-    session.say(f"queue {name!r} altered")
+    if is_dry_run:
+        session.say(f"queue {name!r} would have the arguments {shown(answer['arguments'])}")
+    else:
+        session.say(f"queue {name!r} altered")
     for warning in (answer or {}).get("warnings", ()):
         click.echo(f"Warning: {warning}", err=True)
 

@@ -98,11 +98,13 @@ def redrive(
     path = f"/broker{place(session, name)}/redrive"
     found = session.send("POST", path, wish, what=f"queue '{name}' in vhost '{session.vhost}'")
     if "would_move" in found:
-        session.show(found, found.items())
+        lines = [(key, value) for key, value in found.items() if key != "reasons"]
+        session.show(found, lines + [("would stay", text) for text in _stays(found.get("reasons", []))])
     else:
         found = _await_end(session, found)
         _tell(session, found)
-    if where and not (found.get("would_move") or found.get("moved") or found.get("left")) and (hint := _hint(where)):
+    selected = sum(found.get(name, 0) for name in ("would_move", "would_stay", "moved", "left"))
+    if where and not selected and (hint := _hint(where)):
         click.echo(f"nothing is selected: {hint}", err=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
+from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
 
@@ -81,7 +82,12 @@ def replay(
 def forget(session: CommandSession, stream: str, consumer: str) -> None:
     """Forget the place of a consumer: its next one begins where it says."""
     session.confirm(f"forget the place of '{consumer}' in stream '{stream}'")
-    session.send("DELETE", f"{_place(session, stream)}/places/{escaped(consumer)}", what=_what(session, stream))
+    path = f"{_place(session, stream)}/places/{escaped(consumer)}"
+    status, value = session.ask("DELETE", path, what=_what(session, stream))
+    if status == 404 and "keeps no place" in (reason := str(value.get("reason", ""))):
+        raise CommandFailure(EX_DATAERR, f"{reason}: brokerctl streams show {stream} lists them")
+    if status >= 400:
+        raise session.refused(status, value, _what(session, stream))
     session.say(f"the place of {consumer} is forgotten")
 
 

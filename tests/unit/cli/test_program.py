@@ -276,6 +276,7 @@ def test_a_command_imports_nothing_that_takes_long() -> None:
         ("delayed ls --until 1767225600", 64, "seconds get three zeros more"),
         ("delayed move 5 --at 1767225600", 64, "seconds get three zeros more"),
         ("dlc ls -p /", 65, "dead letters of other clients are in queues, which brokerctl browse"),
+        ("queue alter orders -a x-max-priority=5 --dry-run", 65, "x-max-priority"),
         ("config show conf --json", 64, "a configuration is printed as text only"),
         ("queue show orders --columns name,frobs", 64, "it has no 'frobs'"),
         ("pub q hi -p nosuch", 65, "there is no virtual host 'nosuch'"),
@@ -701,3 +702,9 @@ def test_what_a_declaration_has_changed_is_told(redeclaration: str, text: str, b
 def test_a_refusal_says_what_is_missing(reason: str, advice: str) -> None:
     failure = refusal(401, {"error": "not_authorised", "reason": reason}, "", "memory")
     assert (failure.code, advice in str(failure)) == (77, True)
+
+
+def test_altering_is_tried_on_the_node_without_a_change(brokerctl: CommandLine) -> None:
+    ended = brokerctl("queue alter orders -a x-max-length=5 --dry-run")
+    assert (ended.code, ended.out) == (0, "queue 'orders' would have the arguments {\"x-max-length\": 5}\n")
+    assert json.loads(brokerctl("queue show orders --json").out)["arguments"] == {}

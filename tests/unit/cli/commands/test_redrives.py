@@ -54,3 +54,8 @@ def test_the_commands_of_the_page_do_what_it_says_one_after_the_other(brokerctl:
     assert "would_move\t1\n" in ended[4].out
     assert [each.out.count("moved\t1\n") for each in (ended[5], ended[7])] == [1, 1]
     assert "restored\t1\n" in ended[-1].out
+
+
+def test_a_dry_run_says_why_messages_would_stay(brokerctl: CommandLine) -> None:
+    out = brokerctl("redrive_queue orders --dry-run").out
+    assert out.startswith("would_move\t0\nwould_stay\t1\nwould stay\tit does not say in which queue it died (1 times")
