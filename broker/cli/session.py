@@ -285,13 +285,13 @@ def _remedy(text: str) -> str:
 def refusal(status: int, value: Any, what: str, way: str) -> CommandFailure:
     """Return the failure that an answer of the HTTP API means."""
     reason = value.get("reason", value.get("error", "")) if isinstance(value, Mapping) else ""
+    detail = str(value.get("detail", "")) if isinstance(value, Mapping) else ""
     text = str(reason) or f"refused with {status}"
     if status == 404:
-        return CommandFailure(
-            EX_NOUSER if what.startswith("user ") else EX_DATAERR, f"there is no {what or 'such thing'}"
-        )
+        code = EX_NOUSER if what.startswith("user ") else EX_DATAERR
+        return CommandFailure(code, detail or f"there is no {what or 'such thing'}")
     if status in (401, 403):
-        return CommandFailure(EX_NOPERM, f"{way} does not permit that ({text}): {_remedy(text)}")
+        return CommandFailure(EX_NOPERM, f"{way} does not permit that ({detail or text}): {_remedy(text)}")
     if status == 503:
         return CommandFailure(EX_TEMPFAIL if "store" in text else EX_UNAVAILABLE, text)
     if text == "vhost_or_user_not_found":

@@ -234,6 +234,11 @@ class HttpNode:
         told = json.loads(answer.body) if answer.body else {}
         return answer.status, told.get("error"), told.get("reason")
 
+    def detail(self, method: str, path: str, body: Any = None, **options: Any) -> str:
+        """Return what a refusal says in our own words."""
+        found: str = json.loads(self.ask(method, f"/api{path}", body, **options).body)["detail"]
+        return found
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Let everything go on until the coroutine is done, and return its result."""
         done: list[T] = []

@@ -80,5 +80,5 @@ def vhost_of(node: ManagedNode, call: Call) -> VirtualHost:
     """Return the virtual host that the path names; raise `NotThere` if there is none."""
     vhost = node.vhosts.get(call.names["vhost"])
     if vhost is None:
-        raise NotThere
+        raise NotThere(f"there is no virtual host '{call.names['vhost']}'")
     return vhost

@@ -36,7 +36,8 @@ async def access_for(node: ManagedNode, caller: HttpCaller, vhost: VirtualHost) 
         found = control.permissions(identity, vhost.name)
         permissions = await found if isinstance(found, Coroutine) else found
     except NotAllowed:
-        raise NotAuthorised(REFUSED) from None
+        detail = f"user '{identity.user}' has no permissions in virtual host '{vhost.name}'"
+        raise NotAuthorised(REFUSED, detail) from None
     return Access(identity, vhost.name, permissions, control)
 
 
@@ -61,12 +62,16 @@ async def act(node: ManagedNode, call: Call, method: Method) -> Sequence[SentMet
     try:
         async with client_of(node, call) as client:
             return await client.call(method)
-    except AccessRefused:
-        raise NotAuthorised(REFUSED) from None
+    except AccessRefused as error:
+        raise NotAuthorised(REFUSED, error.reply_text) from None
     except (NotFound, NotAllowed) as error:
-        raise HttpRefusal(404, "not_found", str(error)) from None
+        raise HttpRefusal(404, "not_found", str(error), detail=_said(error)) from None
     except (ValueError, SyntaxFault) as error:
         raise BadRequest(str(error)) from None
+
+
+def _said(error: NotFound | NotAllowed) -> str:
+    return f"there is {error}" if isinstance(error, NotFound) else str(error)
 
 
 def table_of(given: Mapping[str, Any], name: str = "arguments") -> FieldTable:

@@ -57,8 +57,8 @@ async def alter_queue(node: ManagedNode, call: Call) -> Any:
             vhost.require_alterable(queue, arguments)
         else:
             await vhost.alter_queue(queue.name, arguments)
-    except AccessRefused:
-        raise NotAuthorised(REFUSED) from None
+    except AccessRefused as error:
+        raise NotAuthorised(REFUSED, error.reply_text) from None
     except NotFound as error:
         raise HttpRefusal(404, "not_found", str(error)) from None
     except (PreconditionFailed, ResourceLocked, ValueError, SyntaxFault) as error:

@@ -24,24 +24,32 @@ MAX_BODY: Final = 1024 * 1024
 MAX_DEFINITIONS: Final = 20 * 1024 * 1024
 """Octets of definitions."""
 
+_DETAIL: Final = 1000
+"""Octets of what a refusal says in our own words."""
 ReadBody: TypeAlias = Callable[[int], Awaitable[bytes]]
 """Reads the body of a request of so many octets at most; raises `TooLarge`."""
 
 
 class HttpRefusal(BrokerError):
-    """An answer other than success, with RabbitMQ's two words for it (`error` and `reason`)."""
+    """An answer other than success, with RabbitMQ's two words for it (`error` and `reason`), and in our own what they
+    do not say (`detail`).
+    """
 
-    def __init__(self, status: int, error: str, reason: object, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, error: str, reason: object, headers: Mapping[str, str] | None = None, *, detail: str = ""
+    ) -> None:
         super().__init__(str(reason))
         self.status = status
         self.error = error
         self.reason = reason
         self.headers = headers or {}
+        self.detail = clip(detail, _DETAIL)
 
     @property
     def answer(self) -> HttpAnswer:
         """The refusal as it is sent; without words it has no body."""
-        body = as_json({"error": self.error, "reason": self.reason}) if self.error else b""
+        told = {"error": self.error, "reason": self.reason} | ({"detail": self.detail} if self.detail else {})
+        body = as_json(told).replace(b"<", b"\\u003c") if self.error else b""  # no names in it become elements
         return HttpAnswer(self.status, body, headers=dict(self.headers), content_type=JSON if body else "")
 
 
@@ -53,10 +61,10 @@ class TooLarge(HttpRefusal):
 
 
 class NotThere(HttpRefusal):
-    """What the path names is not there."""
+    """What the path names is not there; `detail` says what of it."""
 
-    def __init__(self) -> None:
-        super().__init__(404, "Object Not Found", "Not Found")
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(404, "Object Not Found", "Not Found", detail=detail)
 
 
 class BadRequest(HttpRefusal):
@@ -69,8 +77,8 @@ class BadRequest(HttpRefusal):
 class NotAuthorised(HttpRefusal):
     """The user has logged in, and may not do that: RabbitMQ answers 401, not 403."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(401, "not_authorised", reason)
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(401, "not_authorised", reason, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)

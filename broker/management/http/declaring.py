@@ -20,7 +20,8 @@ from broker.topology.binding import Binding
 
 def _known_vhost(node: ManagedNode, call: Call) -> None:
     if call.names["vhost"] not in node.vhosts:
-        raise HttpRefusal(404, "not_found", "vhost_not_found")
+        name = call.names["vhost"]
+        raise HttpRefusal(404, "not_found", "vhost_not_found", detail=f"there is no virtual host '{name}'")
 
 
 async def put_queue(node: ManagedNode, call: Call) -> Any:

@@ -77,7 +77,7 @@ def exchange_of(vhost: VirtualHost, call: Call, place: str = "exchange") -> Exch
     """Return the exchange that the path names; raise `NotThere` if there is none."""
     exchange = vhost.exchanges.get(named(call, place))
     if exchange is None:
-        raise NotThere
+        raise NotThere(f"there is no {vhost.phrase('exchange', named(call, place))}")
     return exchange
 
 
@@ -205,7 +205,7 @@ def binding_of(vhost: VirtualHost, call: Call) -> Binding:
     for binding in bindings_between(vhost, *ends_of(vhost, call)):
         if asked in (properties_key(binding), binding.routing_key if not binding.arguments else None):
             return binding
-    raise NotThere
+    raise NotThere("there is no such binding between the two")
 
 
 _BETWEEN_QUEUE = "/bindings/{vhost}/e/{exchange}/q/{queue}"

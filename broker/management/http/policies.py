@@ -40,7 +40,7 @@ def _record(node: ManagedNode, call: Call, *, is_operator: bool) -> PolicyRecord
     found = (each for each in vhost.policies.records if each.name == name and each.is_operator is is_operator)
     record = next(found, None)
     if record is None:
-        raise NotThere
+        raise NotThere(f"there is no {vhost.phrase('policy', name)}")
     return record
 
 

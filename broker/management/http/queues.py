@@ -17,6 +17,7 @@ from broker.management.http.listing import MAX_PAGE, Row, listed_in_pages
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
+from broker.ports.names import SCHEDULE
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueType
 from broker.topology.vhost import VirtualHost
@@ -144,7 +145,9 @@ def queue_of(vhost: VirtualHost, call: Call) -> Queue:
     """Return the queue that the path names; raise `NotThere` if there is none."""
     queue = vhost.queues.get(call.names["queue"])
     if queue is None or queue.is_closing:
-        raise NotThere
+        if call.names["queue"] == SCHEDULE:
+            raise NotThere(f"'{SCHEDULE}' is no queue of clients: what waits in it is at /api/broker/delayed")
+        raise NotThere(f"there is no {vhost.phrase('queue', call.names['queue'])}")
     return queue
 
 

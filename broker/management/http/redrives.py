@@ -24,8 +24,8 @@ async def _require_access(node: ManagedNode, call: Call, queue: str) -> None:
     try:
         access.require(Permission.READ, "queue", queue, using(access, Operation.CONSUME, vhost, queue))
         access.require(Permission.WRITE, "exchange", "", publishing(access, "", ""))
-    except AccessRefused:
-        raise NotAuthorised(REFUSED) from None
+    except AccessRefused as error:
+        raise NotAuthorised(REFUSED, error.reply_text) from None
 
 
 async def redrive_queue(node: ManagedNode, call: Call) -> Any:
@@ -44,10 +44,10 @@ async def _operation(node: ManagedNode, call: Call, command: str) -> Any:
     number = {"id": int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0}
     try:
         known = await node.commands["show_redrive"](number)
-    except AdministrationError:
-        raise NotThere from None
+    except AdministrationError as error:
+        raise NotThere(str(error)) from None
     if known["vhost"] != vhost_of(node, call).name:
-        raise NotThere
+        raise NotThere(f"redrive {text} is one of another virtual host")
     await _require_access(node, call, known["queue"])
     return known if command == "show_redrive" else await node.commands[command](number)
 

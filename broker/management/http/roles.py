@@ -38,7 +38,7 @@ async def list_roles(node: ManagedNode, call: Call) -> Any:
 async def get_role(node: ManagedNode, call: Call) -> Any:
     found = next((role for role in await _roles(node) if role["name"] == call.names["role"]), None)
     if found is None:
-        raise NotThere
+        raise NotThere(f"there is no role '{call.names['role']}'")
     return found
 
 

@@ -97,7 +97,9 @@ class ApiRouter:
         call.names = names
         route = place.routes.get("GET" if call.method == "HEAD" else call.method)
         if route is None and call.method != "OPTIONS":
-            raise HttpRefusal(405, "", "", {"Allow": _allowed(place.routes)})
+            allowed = _allowed(place.routes)
+            reason = f"this path takes {allowed}, not {call.method}"
+            raise HttpRefusal(405, "method_not_allowed", reason, {"Allow": allowed})
         return route
 
     def allowed(self, call: Call) -> str:

@@ -8,7 +8,7 @@ from broker.amqp.purposes import using
 from broker.auth.access import Access, Operation, Permission
 from broker.management.http.access import Needs, vhost_of
 from broker.management.http.acting import access_of
-from broker.management.http.call import NO_CONTENT, BadRequest, Call, HttpRefusal, empty
+from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, empty
 from broker.management.http.forms import required
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.queues import queue_of
@@ -47,7 +47,7 @@ async def forget_place(node: ManagedNode, call: Call) -> Any:
     done = await node.commands["forget_stream_place"]({**names, "consumer": consumer})
     if not done["forgotten"]:
         stream = f"stream '{names['stream']}' in vhost '{names['vhost']}'"
-        raise HttpRefusal(404, "not_found", f"{stream} keeps no place of a consumer '{consumer}'")
+        raise NotThere(f"{stream} keeps no place of a consumer '{consumer}'")
     return empty(NO_CONTENT)
 
 

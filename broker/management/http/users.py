@@ -61,7 +61,7 @@ async def list_users_without_permissions(node: ManagedNode, call: Call) -> Any:
 async def get_user(node: ManagedNode, call: Call) -> Any:
     found = next((row for row in await _users(node) if row["name"] == call.names["user"]), None)
     if found is None:
-        raise NotThere
+        raise NotThere(f"there is no user '{call.names['user']}'")
     return found
 
 

@@ -223,7 +223,7 @@ def test_a_command_imports_nothing_that_takes_long() -> None:
         ("delete_queue orders", 64, "this would delete the queue 'orders' with its messages: say --yes"),
         ("delete_queue nope --yes", 65, "there is no queue 'nope' in vhost '/'"),
         ("delete_queue order --yes", 65, "there is no queue 'order' in vhost '/'. Did you mean orders?"),
-        ("purge_queue order -p nope --yes", 65, "there is no queue 'order' in vhost 'nope'\n"),
+        ("purge_queue order -p nope --yes", 65, "there is no virtual host 'nope'\n"),
         ("delete_user anne --yes", 67, "there is no user 'anne'. Did you mean ann?"),
         ("list_queues -p ole", 65, "there is no virtual host 'ole'. Did you mean old?"),
         ("list_queues --sort frobs", 64, "nothing has a column 'frobs'"),
