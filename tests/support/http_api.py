@@ -269,7 +269,7 @@ def new_call(
             raise TooLarge(limit)
         return octets
 
-    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    pairs = dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
     return Call(method, path, pairs, headers or {}, address, address.startswith("127."), read_body)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from broker.management.console.asking import Asker
 from broker.management.console.sessions import Draft
@@ -77,7 +77,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _match(known: Sequence[tuple[list[str], T]], path: str) -> tuple[T, dict[str, str]] | None:
-    asked = [unquote_to_bytes(part).decode("utf-8", "surrogateescape") for part in _parts(path)]
+    asked = [unquote(part, errors="surrogateescape") for part in _parts(path)]
     for parts, found in known:
         if len(parts) == len(asked):
             pairs = list(zip(parts, asked, strict=True))

@@ -101,6 +101,7 @@ class Console:
             return self._file(path.removeprefix("/static/"))
         if path.startswith("/carbon"):
             return self._go(_CARBON.get(path.removesuffix("/"), "/"))
+        call.require_texts()
         name = _cookie(call)
         session = self._session(name)
         if session is not None:

@@ -138,6 +138,7 @@ class Api:
             require_same_site(call)
         if route is None:
             return empty(200, Allow=self.router.allowed(call))
+        call.require_texts()
         if route.needs is not Needs.NOTHING:
             if call.found_caller is None:
                 call.found_caller = await self.login.caller(call)

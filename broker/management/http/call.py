@@ -1,12 +1,11 @@
 """One request of the HTTP API and its answer, without a socket: handlers know nothing else of HTTP.
 
 Names in a path are octets that a client has chosen. As everywhere in this broker, those that are no UTF-8 are lone
-surrogates in a text (PEP 383).
+surrogates in a text (PEP 383); handlers see none of these, as a request with one is refused (`values`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -15,6 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from broker.auth.identity import Identity
 from broker.errors import BrokerError, clip
+from broker.management.http.values import RefusedValue, read_json, require_texts
 
 JSON: Final = "application/json"
 MANAGEMENT_TAGS: Final = frozenset(("administrator", "monitoring", "policymaker", "management"))
@@ -144,6 +144,14 @@ class Call:
         """Does the query say `name=true`?"""
         return self.query.get(name) == "true"
 
+    def require_texts(self) -> None:
+        """Raise `BadRequest` if a name in the path, or something in the query, is no text."""
+        try:
+            require_texts(self.names.values(), "a name in the path")
+            require_texts((text for pair in self.query.items() for text in pair), "the query")
+        except RefusedValue as error:
+            raise BadRequest(str(error)) from None
+
     async def json(self, limit: int = MAX_BODY) -> Any:
         """Return the body, whatever its content type says. Raises `BadRequest`, `TooLarge`."""
         return parsed(await self.read_body(limit))
@@ -197,16 +205,13 @@ def created(is_new: bool) -> HttpAnswer:
 
 
 def parsed(octets: bytes) -> Any:
-    """Return a value of JSON. Raises `BadRequest`."""
+    """Return a value of JSON, the texts and numbers of which can be stored. Raises `BadRequest`."""
     try:
-        return json.loads(octets, parse_constant=_refuse)
+        return read_json(octets)
+    except RefusedValue as error:
+        raise BadRequest(str(error)) from None
     except (ValueError, RecursionError):
         raise BadRequest("not_json") from None
-
-
-def _refuse(constant: str) -> None:
-    """NaN and the infinities are read by Python, and by nobody else."""
-    raise ValueError(constant)
 
 
 def as_json(value: Any) -> bytes:

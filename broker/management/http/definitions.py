@@ -5,7 +5,6 @@ They may be as large as twenty megabytes, and nobody waits for them: they are re
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -24,11 +23,11 @@ from broker.management.http.call import (
     HttpRefusal,
     as_json,
     empty,
-    parsed,
 )
 from broker.management.http.listing import rows_as_json
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
+from broker.management.http.values import JSON_DECODER, RefusedValue, read_json, require_whole_pairs
 from broker.topology.definitions import described, sections
 from broker.topology.definitions_import import TOLD, Import
 
@@ -119,11 +118,15 @@ async def parsed_in_turns(octets: bytes, pause: Callable[[], Awaitable[None]]) -
     """
     if len(octets) <= _SMALL:
         try:
-            return parsed(octets)
-        except BadRequest:
+            return read_json(octets)
+        except RefusedValue as error:
+            raise BadRequest(f"failed_to_parse_json: {error}") from None
+        except (ValueError, RecursionError):
             raise BadRequest("failed_to_parse_json") from None
     try:
         return await _Reader(octets.decode(), pause).read()
+    except RefusedValue as error:
+        raise BadRequest(f"failed_to_parse_json: {error}") from None
     except (ValueError, RecursionError, IndexError):
         raise BadRequest("failed_to_parse_json") from None
 
@@ -135,7 +138,6 @@ class _Reader:
         self._text = text
         self._pause = pause
         self._at = 0
-        self._decode = json.JSONDecoder(parse_constant=_refuse).raw_decode
 
     async def read(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -178,13 +180,10 @@ class _Reader:
         self._at += 1
 
     def _value(self) -> Any:
-        value, self._at = self._decode(self._text, self._at)
+        start = self._at
+        value, self._at = JSON_DECODER.raw_decode(self._text, start)
+        require_whole_pairs(value, self._text, start, self._at)
         return value
-
-
-def _refuse(constant: str) -> None:
-    """NaN and the infinities are read by Python, and by nobody else."""
-    raise ValueError(constant)
 
 
 ROUTES = (

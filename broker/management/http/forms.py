@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker.management.http.call import BadRequest
+from broker.management.http.values import MOST
 
 
 def required(given: Mapping[str, Any], name: str) -> Any:
@@ -33,9 +34,11 @@ def flag(given: Mapping[str, Any], name: str) -> bool:
 def whole_number(value: Any, name: str) -> int:
     """Return a whole number, which may be a text. Raises `BadRequest`."""
     if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 20:
-        return int(value)
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadRequest(["not_integer", value if isinstance(value, str | int | float) else name])
+    if abs(value) > MOST:
+        raise BadRequest(f"'{name}' is beyond {MOST}")
     return value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from broker.management.http.access import Needs
 from broker.management.http.call import Call, HttpRefusal, NotThere
@@ -114,7 +114,7 @@ class ApiRouter:
         parts = path[len(start) :].removesuffix("/").split("/")
         if len(parts) > _MOST_PARTS:
             raise NotThere
-        return [unquote_to_bytes(part).decode("utf-8", "surrogateescape") for part in parts]
+        return [unquote(part, errors="surrogateescape") for part in parts]
 
     def _place(self, parts: Sequence[str], names: dict[str, str]) -> _Place | None:
         return _found(self._root, parts, names)

@@ -11,10 +11,12 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, cast
+from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from multidict import MultiDict
 
 from broker.errors import ConfigError
 from broker.machine.address import Origin, endpoint
@@ -276,7 +278,7 @@ def _call(request: web.BaseRequest) -> Call:
     return Call(
         request.method,
         request.rel_url.raw_path if path else "/",
-        request.query,
+        MultiDict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape")),
         {name.lower(): value for name, value in request.headers.items()},
         origin.address,
         origin.is_loopback,
