@@ -7,6 +7,7 @@ it has asked for, is cut off; more requests than can be served at once are refus
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
@@ -15,13 +16,15 @@ from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 from aiohttp.web_protocol import RequestHandler
 from multidict import MultiDict
 
 from broker.errors import ConfigError
 from broker.machine.address import Origin, endpoint
 from broker.machine.listener import Room, SocketListener
-from broker.management.http.call import Call, HttpAnswer, HttpRefusal, TooLarge
+from broker.management.http.call import BadRequest, Call, HttpAnswer, HttpRefusal, TooLarge
 
 _log = structlog.get_logger(__name__)
 
@@ -121,6 +124,16 @@ def cannot_listen(host: str, port: int, element: str, error: OSError, what: str 
     )
 
 
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp logs: a request that cannot be read is answered, and is no error of ours."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **more: Any) -> None:
+        if isinstance(exc_info, HttpProcessingError):
+            _log.debug("refused a request that is no HTTP", reason=exc_info.message.partition("\n")[0])
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **more)
+
+
 class HttpServer:
     """Listens, and hands requests to `handle`."""
 
@@ -129,6 +142,7 @@ class HttpServer:
         self._server = web.Server(
             self._serve,
             access_log=None,
+            logger=_Log(server_logger, {}),
             auto_decompress=False,
             keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=1.0,
@@ -303,6 +317,8 @@ async def _body(request: web.BaseRequest, limit: int) -> bytes:
                 pieces.append(piece)
     except TimeoutError:
         raise HttpRefusal(408, "timeout", f"the body has not come within {BODY_TIMEOUT:g} seconds") from None
+    except ConnectionError:
+        raise BadRequest("the client has left in the middle of the body") from None  # nobody reads it
     return b"".join(pieces)
 
 

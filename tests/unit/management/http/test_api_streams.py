@@ -165,3 +165,11 @@ def test_messages_of_a_stream_are_not_got_or_purged_over_http(node: HttpNode, pe
     wish = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
     assert node.ask("POST", "/api/queues/%2F/log/get", wish).status == 400
     assert node.ask("DELETE", "/api/queues/%2F/log/contents").status == 400
+
+
+def test_the_messages_of_a_stream_are_not_listed_as_if_there_were_none(node: HttpNode, peer: Client) -> None:
+    status, _, reason = node.refusal("GET", "/broker/messages/%2F/log")
+    assert (status, reason) == (
+        400,
+        "queue 'log' is a stream: its messages are read with basic.consume, or replayed",
+    )

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.errors import ConfigError
 from broker.machine.listener import Room
@@ -247,3 +248,53 @@ async def test_a_mistake_in_a_handler_ends_one_request_and_nothing_else() -> Non
         status, _, body = await ask(port, get("/wrong"))
         assert (status, body) == (500, b'{"error":"internal_error","reason":"internal error"}')
         assert (await ask(port, get("/right")))[0] == 200
+
+
+async def test_a_client_that_leaves_in_its_body_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def serve(call: Call) -> HttpAnswer:
+        try:
+            await call.read_body(10_000)
+        except BaseException as error:
+            refused.set_result(f"{type(error).__name__}: {error}")
+        return HttpAnswer()
+
+    with capture_logs() as lines:
+        async with listening(serve) as (_, port):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(get("/api/q", "Content-Length: 1000", method="PUT") + b"{")
+            await writer.drain()
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
+            assert await refused == "BadRequest: the client has left in the middle of the body"
+    assert not [line for line in lines if line["log_level"] == "error"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "request_sent",
+    [
+        get("/" + "x" * 9000),
+        get("/", "X: " + "x" * 9000),
+        b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
+        b"GET / HTTP/one\r\n\r\n",
+        get("/", "Content-Length: x"),
+    ],
+    ids=["a long line", "a long field", "no field", "no version", "no length"],
+)
+async def test_what_is_no_http_is_a_bad_request_and_no_error_of_ours(
+    request_sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with capture_logs() as lines:
+        async with listening() as (_, port):
+            assert (await ask(port, request_sent))[0] == 400
+    assert not [line for line in lines if line["log_level"] == "error"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_query_that_is_no_utf_8_is_told_as_it_is() -> None:
+    async with listening() as (_, port):
+        answer = await ask(port, get("/?a=%FF"))
+    assert json.loads(answer[2])["query"] == {"a": "?"}
