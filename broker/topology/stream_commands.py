@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from broker.codec.delivery_time import moment_in
 from broker.errors import AdministrationError
@@ -11,6 +11,9 @@ from broker.queue.stream_cursor import Since
 from broker.queue.values import age_in_ms
 from broker.topology.commands import Arguments, number_of, text_of
 from broker.topology.stream_replay import MOST, ReplayWish, StreamReplays
+
+_END: Final = 1 << 63
+"""Behind the last offset that a stream may have."""
 
 
 class StreamCommands:
@@ -54,11 +57,11 @@ class StreamCommands:
         value = arguments.get(name)
         if value is None:
             return None
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _END:
             return value
-        if isinstance(value, str):
+        if isinstance(value, str) and not (value.isdecimal() and (len(value) > 19 or int(value) >= _END)):
             if value.isascii() and value.isdecimal():
-                return int(value[:18])
+                return int(value)
             age = age_in_ms(value)
             if age is not None:
                 return Since(max(self._streams.now_ms - age, 0))

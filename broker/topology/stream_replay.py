@@ -138,7 +138,7 @@ class StreamReplays:
         """Put copies of a stream's messages into a queue, in their order. What is told to be there is committed: a
         durable queue keeps copies over a restart whatever their delivery mode, as the stream does.
 
-        Raises `AdministrationError` when the queue takes no more.
+        Raises `AdministrationError` when the queue takes no more, or one of both is deleted meanwhile.
         """
         stream, target = self._stream(vhost, name), self._queue(vhost, destination)
         if target is stream:
@@ -147,6 +147,10 @@ class StreamReplays:
         count = 0
         while offset is not None and count < wish.limit:
             records, end, is_over = await self._page(stream, offset, wish)
+            if stream.is_deleted:
+                raise AdministrationError(
+                    f"the stream '{name}' has been deleted meanwhile: {count} of its messages are in '{destination}'"
+                )
             meant = [record for record in records if record.offset >= offset and wish.has(record)]
             taken = meant[: wish.limit - count]
             for part in _parts(taken):
@@ -192,7 +196,12 @@ class StreamReplays:
                 state_of(queue, is_persistent=True),
             )
             note_due(copy)
-            if target.is_deleted or admission.refuses(target, copy.size, is_late=True):
+            if target.is_deleted:
+                raise AdministrationError(
+                    f"queue '{target.name}' has been deleted meanwhile, with {before} messages of '{stream.name}': say"
+                    f" another one"
+                )
+            if admission.refuses(target, copy.size, is_late=True):
                 raise AdministrationError(
                     f"queue '{target.name}' takes no more: {before} messages of '{stream.name}' are in it, go on from"
                     f" offset {records[0].offset}"

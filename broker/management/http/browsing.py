@@ -44,7 +44,8 @@ async def browse(node: ManagedNode, call: Call) -> Any:
     access = await access_of(node, call, vhost)
     access.require(Permission.READ, "queue", queue.name, using(access, Operation.CONSUME, vhost, queue.name))
     if queue.is_stream:
-        raise BadRequest(f"queue '{queue.name}' is a stream: its messages are read with basic.consume, or replayed")
+        name = queue.name
+        raise BadRequest(f"queue '{name}' is a stream: a consumer, or brokerctl sub {name} --offset first reads it")
     limit = number(call.query, "limit", 50, MOST_BROWSED)
     after = number(call.query, "after", 0, (1 << 63) - 1)
     has_payload = boolean(call.query.get("payload") or False)

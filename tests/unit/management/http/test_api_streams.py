@@ -144,6 +144,9 @@ def test_a_queue_that_takes_no_more_ends_a_replay(node: HttpNode, peer: Client) 
         ({"destination": "nowhere"}, 400),
         ({"destination": "q", "from": "soon"}, 400),
         ({"destination": "q", "limit": 0}, 400),
+        ({"destination": "q", "from": 1 << 63}, 400),
+        ({"destination": "q", "from": str(1 << 63)}, 400),
+        ({"destination": "q", "to": "9" * 30}, 400),
         ({"destination": "q", "since": 1}, 400),
     ],
 )
@@ -171,5 +174,27 @@ def test_the_messages_of_a_stream_are_not_listed_as_if_there_were_none(node: Htt
     status, _, reason = node.refusal("GET", "/broker/messages/%2F/log")
     assert (status, reason) == (
         400,
-        "queue 'log' is a stream: its messages are read with basic.consume, or replayed",
+        "queue 'log' is a stream: a consumer, or brokerctl sub log --offset first reads it",
     )
+
+
+@pytest.mark.parametrize(
+    ("deleted", "reason"),
+    [
+        ("log", "the stream 'log' has been deleted meanwhile: 0 of its messages are in 'q'"),
+        ("q", "queue 'q' has been deleted meanwhile, with 0 messages of 'log': say another one"),
+    ],
+)
+def test_a_replay_does_not_end_as_if_whole_when_one_of_both_is_deleted(
+    node: HttpNode, peer: Client, deleted: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = node.harness.parts.stream_replays._store
+    read = store.read_stream
+
+    async def read_late(*wanted: Any) -> Any:
+        page = await read(*wanted)
+        peer.send(1, amqp.QueueDelete(queue=deleted))
+        return page
+
+    monkeypatch.setattr(store, "read_stream", read_late)
+    assert node.refusal("POST", "/broker/streams/%2F/log/replay", {"destination": "q"})[::2] == (400, reason)
