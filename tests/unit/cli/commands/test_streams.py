@@ -63,4 +63,4 @@ def test_a_place_that_is_none_is_refused_before_a_queue_is_made(brokerctl: Comma
 def test_a_consumer_without_a_place_is_told_apart_from_a_stream_that_is_missing(brokerctl: CommandLine) -> None:
     stream = with_stream(brokerctl)
     assert "keeps no place of a consumer 'readerx'" in brokerctl(f"streams forget {stream} readerx --yes").err
-    assert "there is no stream 'lg' in virtual host '/'" in brokerctl("streams forget lg reader --yes").err
+    assert "there is no queue 'lg' in vhost '/'" in brokerctl("streams forget lg reader --yes").err
