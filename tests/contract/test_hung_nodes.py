@@ -5,16 +5,20 @@ permits it to write lasts until its transaction is over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
 from broker.config.datasources import PoolConfiguration
+from broker.config.store_url import parse
 from broker.ports.records import Put, VirtualHostRecord
-from broker.store.server.opening import server_store
+from broker.store.server.engine import Engine, PoolLimits, SessionTimeouts
+from broker.store.server.opening import dialect_of, server_store
 from broker.store.sql import events, recovery, slots
 from broker.store.sql.schema import FENCE, NODE, NODE_BATCH
 from tests.contract.cluster_calls import beat, renew
@@ -203,3 +207,39 @@ async def test_the_server_itself_ends_what_a_node_leaves_there(
     else:
         assert tuple(others) == (f"{idle}s", "5s", "10min")
         assert tuple(beats) == (("2s" if cluster_deadline == 2 else "400ms"),) * 3
+
+
+async def _stand_still_behind_parse(raw: asyncpg.Connection[Any], _: asyncio.Event) -> None:
+    await raw.prepare("SELECT $1::integer")  # its Bind and Execute never come
+
+
+async def _stand_still_in_a_copy(raw: asyncpg.Connection[Any], go_on: asyncio.Event) -> None:
+    async def rows() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        yield b""
+
+    with suppress(asyncpg.PostgresError, OSError):
+        await raw.copy_to_table("MB_CONTENT", source=rows())
+
+
+@pytest.mark.parametrize("stand_still", [_stand_still_behind_parse, _stand_still_in_a_copy])
+async def test_a_session_that_postgresql_does_not_end_is_ended_by_whoever_waits_for_its_locks(
+    on_server: OnServer, stand_still: Callable[[Any, asyncio.Event], Coroutine[Any, Any, None]]
+) -> None:
+    await on_server.nodes.join("a")
+    if on_server.is_mariadb:
+        pytest.skip("there a session that waits for a request is idle")
+    url = parse(on_server.server.jdbc_url(on_server.database))
+    driver = dialect_of(url, SessionTimeouts(idle=0.1, lock=0.3))
+    engine = Engine(driver, PoolLimits())
+    await engine.open()
+    hung = await driver.connect(url.addresses[0])
+    await hung.execute('BEGIN; LOCK TABLE "MB_NODE"')
+    go_on = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(stand_still(hung, go_on))
+        assert await engine.run(lambda connection: len(connection.execute(select(NODE)).all())) == 1
+
+        go_on.set()
+    driver.abort(hung)
+    await engine.close()

@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 _TRIES: Final = 10
 _AFTER_CONFLICT: Final = Backoff(0.005, 1.0)
+_LOOK_PAUSE: Final = 5.0
+"""Seconds between two looks for hung sessions."""
 _CLOSE_TIMEOUT: Final = 1.0
 """Seconds in which idle connections are closed properly; then their sockets are closed."""
 
@@ -80,6 +82,13 @@ class Driver(Protocol):
 
     def has_local_locks(self, raw: Any) -> bool:
         """Return whether another server that takes writes does not know of the locks of this connection."""
+        ...
+
+    sessions_may_hang: bool
+    """Are there sessions that keep locks for ever, because the server waits for the rest of a request?"""
+
+    async def end_hung_sessions(self, raw: Any) -> int:
+        """End those of brokers; return how many there were. Only where `sessions_may_hang`."""
         ...
 
     def abort(self, raw: Any) -> None:
@@ -139,6 +148,8 @@ class Engine:
         self.is_proven = False
         """Whether the database has accepted this broker once. A later refusal is then `StoreUnavailable`, not fatal."""
         self._connections: WeakSet[Any] = WeakSet()
+        self._looks_again_at = 0.0
+        """When to look for hung sessions again, by the loop's clock."""
         self._age = 0
         """Grows when a server has said that it takes no writes any more: connections of an earlier age are closed."""
         # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
@@ -333,12 +344,30 @@ class Engine:
                     again = None
                 elif failure is Failure.CONFLICT:
                     _log.info("conflict in the store, trying again", reason=_line(error))
+                    self._look_for_hung_sessions()
                     await self._sleep(backoff.jittered(self._chance(), most=1.5))
                     backoff = backoff.longer()
                 else:
                     raise self.translate(error) from error
         with self.translated():
             return await once()
+
+    def _look_for_hung_sessions(self) -> None:
+        """Something was locked: perhaps by a session that the server would never end."""
+        now = asyncio.get_running_loop().time()
+        if self.driver.sessions_may_hang and now >= self._looks_again_at:
+            self._looks_again_at = now + _LOOK_PAUSE
+            self.start(self._end_hung_sessions())
+
+    async def _end_hung_sessions(self) -> None:
+        raw = await self.connect()  # those of the pool may all be waiting
+        try:
+            with self.deadline(raw):
+                count = await self.driver.end_hung_sessions(raw)
+        finally:
+            self.driver.abort(raw)
+        if count:
+            _log.warning("sessions of brokers that stand still were ended: they kept locks", count=count)
 
     @contextmanager
     def translated(self) -> Iterator[None]:

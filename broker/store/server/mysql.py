@@ -90,6 +90,8 @@ class MySql:
     """One database of a MariaDB or MySQL server."""
 
     engine = "mysql+aiomysql://"
+    sessions_may_hang = False
+    """A request is one packet: a session that waits for one is idle."""
 
     def __init__(
         self,
@@ -190,6 +192,9 @@ class MySql:
         is_on = [name for name in _READ_ONLY if variables.get(name, "OFF") not in ("OFF", "0")]
         if is_on and self._needs_writes:
             raise StoreUnavailable(f"this server takes no writes ({is_on[0]} is {variables[is_on[0]]})")
+
+    async def end_hung_sessions(self, raw: Any) -> int:
+        return 0
 
     def has_local_locks(self, raw: Any) -> bool:
         return raw in self._with_local_locks

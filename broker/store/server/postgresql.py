@@ -67,6 +67,15 @@ _BY_CODE: Final = {
 }
 _BY_CLASS: Final = {"08": Failure.LOST, "57": Failure.LOST, "28": Failure.REFUSED}
 
+# A client that stands still behind Parse, or in the middle of a COPY, is neither idle for the server, nor does a time
+# limit for statements end it: the server waits for the rest of the request, and its transaction keeps its locks.
+_END_HUNG_SESSIONS: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname=current_database() AND usename=current_user AND application_name=$1 AND pid<>pg_backend_pid()"
+    " AND state='active' AND wait_event='ClientRead'"
+    " AND state_change<clock_timestamp()-make_interval(secs=>$2)"
+)
+
 _INLINE: Final = ("MESSAGE_ID", "QUEUE_ID", "REDELIVERED", "CHECKSUM", "MESSAGE_METADATA", "MESSAGE_CONTENT")
 _SHARED: Final = ("MESSAGE_ID", "QUEUE_ID", "CONTENT_ID", "REDELIVERED", "CHECKSUM", "MESSAGE_METADATA")
 
@@ -196,6 +205,7 @@ class PostgreSql:
     """One database of a PostgreSQL server."""
 
     engine = "postgresql+asyncpg://"
+    sessions_may_hang = True
 
     def __init__(
         self,
@@ -208,6 +218,7 @@ class PostgreSql:
     ) -> None:
         """`servers` and `needs_writes` are those of `MySql`."""
         timeouts = timeouts or SessionTimeouts()
+        self._idle = timeouts.idle
         # A longer wait for a lock would hold up every publisher, and a connection that broke must not keep its locks.
         self._session = _SESSION | {
             "idle_in_transaction_session_timeout": str(int(timeouts.idle * 1000)),
@@ -282,6 +293,10 @@ class PostgreSql:
 
     def has_local_locks(self, raw: Any) -> bool:
         return False
+
+    async def end_hung_sessions(self, raw: Any) -> int:
+        ended = await raw.fetch(_END_HUNG_SESSIONS, self._options.application_name, self._idle)
+        return len(ended)
 
     async def describe(self, raw: Any) -> str:
         return f"PostgreSQL {(await raw.fetchval('SHOW server_version')).partition(' ')[0]}"

@@ -39,9 +39,11 @@ class FakeDriver:
     engine = "postgresql+asyncpg://"
     where = "db.example.org:5432/mb"
     servers = Servers(parse("jdbc:postgresql://db.example.org/mb"))
+    sessions_may_hang = True
 
     def __init__(self) -> None:
         self.aborted: list[Any] = []
+        self.looks = 0
         self.on_abort: Callable[[], None] = lambda: None
         self.refusal: Exception | None = None
         self.refusals: dict[str, Exception] = {}
@@ -55,6 +57,10 @@ class FakeDriver:
 
     def has_local_locks(self, raw: Any) -> bool:
         return False
+
+    async def end_hung_sessions(self, raw: Any) -> int:
+        self.looks += 1
+        return 1
 
     def abort(self, raw: Any) -> None:
         self.aborted.append(raw)
@@ -165,6 +171,21 @@ async def test_a_conflict_is_tried_again_after_growing_pauses(engine: Engine, pa
     assert await engine.retrying(attempts) == "done"
     assert attempts.count == 10
     assert pauses == [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0]
+
+
+async def test_conflicts_in_a_row_are_one_reason_to_look_for_sessions_that_hang(
+    engine: Engine, driver: FakeDriver
+) -> None:
+    await engine.retrying(Attempts(conflict() for _ in range(5)))
+    await engine.close()
+    assert driver.looks == 1
+
+
+async def test_where_no_session_hangs_nobody_looks_for_one(engine: Engine, driver: FakeDriver) -> None:
+    driver.sessions_may_hang = False
+    await engine.retrying(Attempts([conflict()]))
+    await engine.close()
+    assert driver.looks == 0
 
 
 async def test_a_conflict_that_does_not_end_is_an_outage(engine: Engine) -> None:
