@@ -122,8 +122,8 @@ def test_a_query_that_is_no_utf_8_is_a_bad_request(untouched: HttpNode, route: A
 def bodies() -> Iterator[tuple[str, Any]]:
     """Yield bodies with something that cannot be stored in one place, and otherwise what many routes ask for."""
     whole = dict.fromkeys(TEXTS, "x") | {"pattern": "", "definition": {"max-length": 1}, "arguments": {}}
-    for name in TEXTS:
-        yield "half of a surrogate pair", whole | {name: HALF}
+    for names in (TEXTS, ["name"], ["pattern"], ["target"]):  # the body is looked through before anything is read of it
+        yield "half of a surrogate pair", whole | dict.fromkeys(names, HALF)
     for name in OBJECTS:
         yield "half of a surrogate pair", whole | {name: {"dead-letter-exchange": HALF}}
         yield "half of a surrogate pair", whole | {name: {HALF: 1}}
