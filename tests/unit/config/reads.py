@@ -75,6 +75,14 @@ def with_what_they_are_made_of(reads: set[Read]) -> set[Read]:
     return done | _handed_down({model for model, _ in done})
 
 
+def _returned(called: Any) -> Any:
+    """Return the type that a function returns; None for one that is there for type checkers only: it is no section."""
+    try:
+        return typing.get_type_hints(called).get("return")
+    except NameError:
+        return None
+
+
 def _made_of(base: type) -> set[type]:
     """Return the models that are this one and more: who reads of it reads of them."""
     direct = set(base.__subclasses__()) if _is_model(base) and base is not Section else set()
@@ -269,7 +277,7 @@ class _Reader:
                     called = self._imported.get(node.func.id)
                     if _is_known(called):
                         return called
-                    return typing.get_type_hints(called).get("return") if callable(called) else None
+                    return _returned(called) if callable(called) else None
                 return self._type(node.func, names)
             case ast.Subscript():
                 return _item(self._type(node.value, names))
