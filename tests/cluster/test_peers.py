@@ -55,16 +55,19 @@ def test_peers_share_queues_and_follow_a_coordinator_that_is_killed(
     peers: ClusterOfProcesses, channel_of: ChannelOf, name: str
 ) -> None:
     channel_of(peers[0]).queue_declare(name, durable=True)
+    channel_of(peers[0]).queue_declare(f"{name}-left", durable=True)
     publish(channel_of, peers[0], name, 100)
     assert consume(channel_of, peers[1], name, 100) == list(range(100))
     coordinator = peers.coordinator()
     (other,) = peers.others(coordinator)
     publish(channel_of, other, name, 50)
+    publish(channel_of, coordinator, f"{name}-left", 20)
     mark = other.output.mark()
     coordinator.kill9()
     wait_until(lambda: peers.coordinator_id() == other.node_id, 8 * BEAT, "the other node coordinates", [other])
     wait_until(lambda: "Member left" in other.output.since(mark), 2 * BEAT, "the member has left", [other])
     assert consume(channel_of, other, name, 50) == list(range(50))
+    assert consume(channel_of, other, f"{name}-left", 20) == list(range(20))  # once it has been evicted
     coordinator.start()
     peers.wait_until_complete()
     wait_until(lambda: "Member joined" in other.output.since(mark), 2 * BEAT, "the member has joined", [other])

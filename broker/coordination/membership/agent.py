@@ -86,6 +86,7 @@ class ClusterAgent:
         self.may_lead = True
         """May this node coordinate? A coordinator that may not any more resigns."""
         self._members_told: Mapping[str, NodeRow] = {}
+        self._living_told: frozenset[Incarnation] = frozenset()
         self._store = store
         self._clock = clock
         self._heartbeat_interval = heartbeat_interval
@@ -341,7 +342,8 @@ class ClusterAgent:
         seen = {node_id: row for node_id, row in rows.items() if self.view.includes(_incarnation(row))}
         self.apart = frozenset(_incarnation(row) for node_id, row in rows.items() if node_id not in seen)
         self._members_told = seen
-        self._events.members(changes(before, seen), seen)
+        has_changed, self._living_told = self.living != self._living_told, self.living
+        self._events.members(changes(before, seen), seen, has_changed=has_changed)
 
     # The coordinator: this node, or another one
 

@@ -18,7 +18,9 @@ class Listener(Protocol):
     """The part of the node that acts on the events. Its methods must not wait."""
 
     def on_members(self, members: Mapping[str, NodeRow]) -> None:
-        """`members` are the other living nodes. Called after the first read of them and after every change."""
+        """`members` are the other living nodes. Called after the first read of them, and after every change of them or
+        of those that live by the store.
+        """
         ...
 
     def on_elected(self, fence: Fence) -> None:
@@ -69,9 +71,13 @@ class MembershipEvents:
         """Tell that another node has become the coordinator."""
         self._log.info("Coordinator changed", coordinator=node_id, epoch=epoch)
 
-    def members(self, events: Iterable[MemberEvent], members: Mapping[str, NodeRow]) -> None:
-        """Tell what has happened since the last read of all rows, and who the members are now."""
-        has_changed = not self._has_members
+    def members(
+        self, events: Iterable[MemberEvent], members: Mapping[str, NodeRow], *, has_changed: bool = False
+    ) -> None:
+        """Tell what has happened since the last read of all rows, and who the members are now. `has_changed`: among
+        those that live by the store, too, which a member may do for a while after nobody sees it any more.
+        """
+        has_changed |= not self._has_members
         self._has_members = True
         for event in events:
             has_changed = True
