@@ -59,7 +59,7 @@ def test_what_one_node_alters_holds_on_the_other(
     kept = f"{name}.kept"
     first.queue_declare(kept, durable=True)
     publish(second, kept, [b"old"])
-    second.connection.sleep(0.1)
+    second.connection.sleep(0.1)  # what came before the change is told by milliseconds, of two nodes
     alter(port, kept, times="kept", message_ttl=200)
     publish(second, kept, [b"new"])
     process_until(second, lambda: second.queue_declare(kept, passive=True).method.message_count == 1, DEADLINE)
