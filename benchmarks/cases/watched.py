@@ -1,4 +1,4 @@
-"""Whether those who look at a broker slow down those who use it: throughput beside browsers and a scraper.
+"""Whether those who look at a broker slow down those who use it: throughput beside browsers and scrapers.
 
 Beside that, how soon a browser shows the list of queues.
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from shutil import which
 from typing import Any
 
@@ -38,12 +39,16 @@ Watch = Callable[[OwnBroker], AbstractContextManager[object]]
 
 
 def run(session: Session) -> None:
-    """Measure first paints, then the load beside nobody, browsers and a scraper."""
+    """Measure first paints, then the load beside nobody, browsers and scrapers."""
     if session.subject.own is None:
         session.reporter.say("watched: skipped, it starts a broker of its own, and needs that --url is not given")
         return
     with managed(session) as (own, target):
-        watches: dict[str, Watch] = {"nobody": lambda own: nullcontext(), "a scraper every second": scraped}
+        watches: dict[str, Watch] = {
+            "nobody": lambda own: nullcontext(),
+            "a scraper every second": partial(scraped, path="/metrics"),
+            "a scraper of each object every second": partial(scraped, path="/metrics/per-object"),
+        }
         if which("chromium"):
             watches[f"{BROWSERS} pages of the console"] = browsed
             session.rounds(
@@ -80,8 +85,8 @@ def beside_each(
 
 
 @contextmanager
-def scraped(own: OwnBroker) -> Iterator[None]:
-    """Ask for the metrics of the node, and of each object, every second."""
+def scraped(own: OwnBroker, path: str) -> Iterator[None]:
+    """Ask for a page of metrics every second."""
     stop = threading.Event()
 
     def scrape() -> None:
@@ -89,8 +94,7 @@ def scraped(own: OwnBroker) -> Iterator[None]:
             due = time.monotonic()
             while not stop.wait(max(0.0, due - time.monotonic())):
                 due += 1.0
-                for path in ("/metrics", "/metrics/per-object"):
-                    client.ask("GET", path)
+                client.ask("GET", path)
 
     scraper = threading.Thread(target=scrape)
     scraper.start()

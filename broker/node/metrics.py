@@ -32,7 +32,7 @@ class Metrics:
         self._incarnation = incarnation
         self._pressure = server.pressure
         self._lag = LoopLag(incarnation.clock.monotonic)
-        pages = MetricsPages(incarnation.view, self._own, server.turns.next)
+        pages = MetricsPages(incarnation.view, self._own, server.turns.next, incarnation.clock.monotonic)
         self._server = HttpServer(pages.handle, incarnation.tasks, rooms(config).clients)
         self._watch: asyncio.Task[None] | None = None
 

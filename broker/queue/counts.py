@@ -5,11 +5,9 @@ Who counts adds a batch at once, and counts nothing that follows from the others
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
 
 from broker.queue.outcome import ACKED, AUTO_ACKED, OUTCOMES
-
-_NOBODY: Final = (0,) * len(OUTCOMES)
 
 
 class CountsInQueue:
@@ -77,8 +75,12 @@ class CountsInQueue:
         self.got_no_ack += other.got_no_ack
         self.got_nothing += other.got_nothing
         self.redelivered += other.redelivered
-        for number, count in enumerate(other.settled):
-            self.settled[number] += count
-        for number, count in enumerate(other.buried or _NOBODY):
-            if count:
-                self.bury(number, count)
+        self.add_settled([other])
+
+    def add_settled(self, others: Sequence[CountsInQueue]) -> None:
+        """Add only what has left other queues for good."""
+        self.settled[:] = map(sum, zip(self.settled, *[other.settled for other in others], strict=True))
+        for other in others:
+            for number, count in enumerate(other.buried or ()):
+                if count:
+                    self.bury(number, count)

@@ -55,7 +55,12 @@ def _consumer_count(queue: Queue) -> Sequence[float]:
     return (len(queue.consumers),)
 
 
+_NO_CONTENT: Final = (0,) * 14
+
+
 def _content(queue: Queue) -> Sequence[float]:
+    if not queue.consumers and not queue.ready_count and not queue.unacked_count:
+        return _NO_CONTENT
     stock = queue.stock()
     consumers = [each for each in queue.consumers if isinstance(each, Consumer)]
     unacked = octets_unacked(consumers, stock)
@@ -314,43 +319,48 @@ OF_VHOSTS: Final = (
 # Where the objects are, and how they are named
 
 
-def queues(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[str, Queue]]:
-    """Yield queues with their labels."""
-    for queue in _of_vhosts(view, vhosts, view.queues):
-        yield labels({"vhost": queue.vhost, "queue": queue.name}), queue
+def _queues(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[Queue]:
+    return _of_vhosts(view, vhosts, view.queues)
 
 
-def exchanges(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[str, tuple[VirtualHost, Exchange]]]:
-    """Yield exchanges with their labels."""
-    for vhost, exchange in _of_vhosts(view, vhosts, view.exchanges):
-        yield labels({"vhost": vhost.name, "exchange": exchange.name}), (vhost, exchange)
+def _queue_labels(queue: Queue) -> str:
+    return labels({"vhost": queue.vhost, "queue": queue.name})
 
 
-def typed_exchanges(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
-    """Yield exchanges with their labels, the type among them."""
-    for vhost, exchange in _of_vhosts(view, vhosts, view.exchanges):
-        yield labels({"vhost": vhost.name, "exchange": exchange.name, "type": exchange.type}), (vhost, exchange)
+def _exchanges(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[VirtualHost, Exchange]]:
+    return _of_vhosts(view, vhosts, view.exchanges)
 
 
-def virtual_hosts(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[str, VirtualHost]]:
-    """Yield virtual hosts with their labels."""
-    for vhost in list(view.vhosts.values()):
-        if vhosts is None or vhost.name in vhosts:
-            yield labels({"vhost": vhost.name}), vhost
+def _exchange_labels(pair: tuple[VirtualHost, Exchange]) -> str:
+    return labels({"vhost": pair[0].name, "exchange": pair[1].name})
 
 
-def channels(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[str, tuple[Connection, Channel]]]:
-    """Yield channels with their labels."""
-    for connection, channel in view.channels():
-        if vhosts is None or connection.vhost in vhosts:
-            yield labels({"channel": channel_name(connection, channel)}), (connection, channel)
+def _typed_exchange_labels(pair: tuple[VirtualHost, Exchange]) -> str:
+    return labels({"vhost": pair[0].name, "exchange": pair[1].name, "type": pair[1].type})
 
 
-def connections(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[str, Connection]]:
-    """Yield connections with their labels."""
-    for connection in view.connections():
-        if vhosts is None or connection.vhost in vhosts:
-            yield labels({"connection": connection.handshake.peer.connection_name}), connection
+def _virtual_hosts(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[VirtualHost]:
+    return (vhost for vhost in list(view.vhosts.values()) if vhosts is None or vhost.name in vhosts)
+
+
+def _vhost_labels(vhost: VirtualHost) -> str:
+    return labels({"vhost": vhost.name})
+
+
+def _channels(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[tuple[Connection, Channel]]:
+    return (pair for pair in view.channels() if vhosts is None or pair[0].vhost in vhosts)
+
+
+def _channel_labels(pair: tuple[Connection, Channel]) -> str:
+    return labels({"channel": channel_name(*pair)})
+
+
+def _connections(view: NodeView, vhosts: Sequence[str] | None) -> Iterator[Connection]:
+    return (connection for connection in view.connections() if vhosts is None or connection.vhost in vhosts)
+
+
+def _connection_labels(connection: Connection) -> str:
+    return labels({"connection": connection.handshake.peer.connection_name})
 
 
 def _of_vhosts(view: NodeView, vhosts: Sequence[str] | None, found: Callable[[str], Iterator[Any]]) -> Iterator[Any]:
@@ -358,15 +368,24 @@ def _of_vhosts(view: NodeView, vhosts: Sequence[str] | None, found: Callable[[st
         yield from list(found(name))
 
 
-Find = Callable[[NodeView, Sequence[str] | None], Iterator[tuple[str, Any]]]
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects of one kind that have metrics."""
 
-OBJECTS: Final[Sequence[tuple[Find, tuple[Group, ...]]]] = (
-    (channels, OF_CHANNELS),  # first: queues and exchanges hear of the last publishes by that
-    (connections, OF_CONNECTIONS),
-    (queues, OF_QUEUES),
-    (exchanges, OF_EXCHANGES),
+    groups: tuple[Group, ...]
+    find: Callable[[NodeView, Sequence[str] | None], Iterator[Any]]
+    """Yields those in virtual hosts of these names, or in all."""
+    labels: Callable[[Any], str]
+    """Returns what names one of them, as it stands behind the name of a metric."""
+
+
+OBJECTS: Final = (
+    Objects(OF_CHANNELS, _channels, _channel_labels),  # first: queues and exchanges hear of the last publishes by that
+    Objects(OF_CONNECTIONS, _connections, _connection_labels),
+    Objects(OF_QUEUES, _queues, _queue_labels),
+    Objects(OF_EXCHANGES, _exchanges, _exchange_labels),
 )
-OF_CLUSTER: Final[Sequence[tuple[Find, tuple[Group, ...]]]] = (
-    (typed_exchanges, OF_CLUSTER_EXCHANGES),
-    (virtual_hosts, OF_VHOSTS),
+OF_CLUSTER: Final = (
+    Objects(OF_CLUSTER_EXCHANGES, _exchanges, _typed_exchange_labels),
+    Objects(OF_VHOSTS, _virtual_hosts, _vhost_labels),
 )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from broker.management.figures.view import NodeView
 from broker.management.metrics.exposition import many, one
-from broker.management.metrics.groups import OBJECTS, OF_CLUSTER, Find, Group
+from broker.management.metrics.groups import OBJECTS, OF_CLUSTER, Group, Objects
 from broker.management.metrics.node import (
     PREFIX,
     death_families,
@@ -30,7 +31,7 @@ _DETAILED: Final = "rabbitmq_detailed_"
 _CLUSTER: Final = "rabbitmq_cluster_"
 
 FAMILIES: Final = frozenset(
-    group.name for objects in (OBJECTS, OF_CLUSTER) for _, groups in objects for group in groups
+    group.name for kinds in (OBJECTS, OF_CLUSTER) for objects in kinds for group in objects.groups
 )
 """What `/metrics/detailed` may be asked for, beside families that RabbitMQ has and this broker has no figures for."""
 
@@ -41,15 +42,13 @@ Own = Callable[[], Iterable[str]]
 def aggregated(view: NodeView, own: Own) -> Iterator[str]:
     """Yield the parts of `/metrics`: the figures of all objects added up. An empty part is a pause."""
     yield from node_families(view, "aggregated")
-    for find, groups in OBJECTS:
-        summed = tuple(group for group in groups if group.is_summed)
+    for objects in OBJECTS:
+        summed = tuple(group for group in objects.groups if group.is_summed)
         sums: list[list[float]] = [[0] * len(group.columns) for group in summed]
-        for number, (_, thing) in enumerate(find(view, None), 1):
+        for things in _some_at_once(objects.find(view, None)):
             for total, group in zip(sums, summed, strict=True):
-                for place, value in enumerate(group.row(thing)):
-                    total[place] += value
-            if number % _AT_ONCE == 0:
-                yield ""
+                total[:] = map(sum, zip(total, *map(group.row, things), strict=True))
+            yield ""
         for total, group in zip(sums, summed, strict=True):
             for column, value in zip(group.columns, total, strict=True):
                 yield one(PREFIX, column, value)
@@ -60,37 +59,41 @@ def aggregated(view: NodeView, own: Own) -> Iterator[str]:
 def per_object(view: NodeView, own: Own) -> Iterator[str]:
     """Yield the parts of `/metrics/per-object`: the figures of each object."""
     yield from node_families(view, "per-object")
-    for find, groups in OBJECTS:
-        yield from _each(PREFIX, find, groups, view, None)
+    for objects in OBJECTS:
+        yield from _each(PREFIX, objects, objects.groups, view, None)
     yield from _node_totals(view)
     yield from own()
 
 
 def detailed(view: NodeView, families: Collection[str], vhosts: Sequence[str] | None) -> Iterator[str]:
     """Yield the parts of `/metrics/detailed`: the families that are asked for, of objects in these virtual hosts."""
-    for prefix, objects in ((_DETAILED, OBJECTS), (_CLUSTER, OF_CLUSTER)):
-        for find, groups in objects:
-            asked = tuple(group for group in groups if group.name in families)
+    for prefix, kinds in ((_DETAILED, OBJECTS), (_CLUSTER, OF_CLUSTER)):
+        for objects in kinds:
+            asked = tuple(group for group in objects.groups if group.name in families)
             if asked:
-                yield from _each(prefix, find, asked, view, vhosts)
+                yield from _each(prefix, objects, asked, view, vhosts)
     yield identity(view, "detailed")
 
 
 def _each(
-    prefix: str, find: Find, groups: Sequence[Group], view: NodeView, vhosts: Sequence[str] | None
+    prefix: str, objects: Objects, groups: Sequence[Group], view: NodeView, vhosts: Sequence[str] | None
 ) -> Iterator[str]:
     label: list[str] = []
     values: list[list[array[float]]] = [[array("d") for _ in group.columns] for group in groups]
-    for labels, thing in find(view, vhosts):
-        label.append(labels)
+    for things in _some_at_once(objects.find(view, vhosts)):
+        label += map(objects.labels, things)
         for columns, group in zip(values, groups, strict=True):
-            for column, value in zip(columns, group.row(thing), strict=True):
-                column.append(value)
-        if len(label) % _AT_ONCE == 0:
-            yield ""
+            for column, read in zip(columns, zip(*map(group.row, things), strict=True), strict=True):
+                column.extend(read)
+        yield ""
     for columns, group in zip(values, groups, strict=True):
         for column, described in zip(columns, group.columns, strict=True):
             yield from many(prefix, described, label, _Plain(column))
+
+
+def _some_at_once(things: Iterator[Any]) -> Iterator[Sequence[Any]]:
+    while some := list(islice(things, _AT_ONCE)):
+        yield some
 
 
 class _Plain(Sequence[float]):
@@ -124,12 +127,10 @@ def _node_totals(view: NodeView) -> Iterator[str]:
     queues = 0
     for vhost in list(view.vhosts.values()):
         dead.add(vhost.routing.ended_queues)
-        for queue in list(vhost.queues.values()):
-            queues += 1
-            for level in queue.levels:
-                dead.add(level.counts)
-            if queues % _AT_ONCE == 0:
-                yield ""
+        for some in _some_at_once(iter(list(vhost.queues.values()))):
+            queues += len(some)
+            dead.add_settled([level.counts for queue in some for level in queue.levels])
+            yield ""
     yield from death_families(dead)
     yield from object_families(len(view.connections()), channels, consumers, queues)
     yield size_family(view)

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from broker.codec.methods import QueueDeclare
+from broker.management.figures import totals
 from broker.management.figures.view import NodeView
 from broker.management.http.call import HttpAnswer
 from broker.management.metrics.exposition import CONTENT_TYPE
 from broker.management.metrics.pages import MetricsPages
+from tests.support.clock import FakeClock
 from tests.support.harness import Client, Harness
 from tests.support.http_api import new_call
 from tests.support.stage import drive
 
 
-@pytest.fixture
-def turns() -> list[int]:
-    return []
+@dataclass
+class Turns:
+    """Turns of the loop: how many there were, and how many seconds each takes."""
+
+    count: int = 0
+    seconds: float = 0.01
 
 
 @pytest.fixture
-def pages(view: NodeView, turns: list[int]) -> MetricsPages:
+def turns() -> Turns:
+    return Turns()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def pages(view: NodeView, turns: Turns, clock: FakeClock) -> MetricsPages:
     async def next_turn() -> None:
         view.broker.work.begin_turn()
-        turns.append(1)
+        turns.count += 1
+        clock.advance(turns.seconds)
 
-    return MetricsPages(view, lambda: ("broker_store_healthy 1\n",), next_turn)
+    return MetricsPages(view, lambda: ("broker_store_healthy 1\n",), next_turn, clock.monotonic)
 
 
 async def body(answer: HttpAnswer) -> bytes:
@@ -61,11 +79,9 @@ def test_everything_else_is_refused(pages: MetricsPages, method: str, path: str,
     assert get(pages, path, method)[0] == status
 
 
-def test_a_long_answer_takes_several_turns(
-    harness: Harness, peer: Client, pages: MetricsPages, turns: list[int]
-) -> None:
+def test_a_long_answer_takes_several_turns(harness: Harness, peer: Client, pages: MetricsPages, turns: Turns) -> None:
     get(pages, "/metrics/per-object")
-    assert turns
+    assert turns.count > 0
 
 
 def test_only_some_scrapes_are_answered_at_once(pages: MetricsPages) -> None:
@@ -77,6 +93,37 @@ def test_only_some_scrapes_are_answered_at_once(pages: MetricsPages) -> None:
     for stream in streams:
         drive(end_of(stream))
     assert get(pages, "/metrics")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("turn", "kept"),
+    [pytest.param(0.001, None, id="forty times as long as they took"), pytest.param(1.0, 10.0, id="ten seconds")],
+)
+def test_sums_of_a_large_node_are_told_again_for_a_while(
+    peer: Client,
+    pages: MetricsPages,
+    turns: Turns,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    turn: float,
+    kept: float | None,
+) -> None:
+    monkeypatch.setattr(totals, "is_large", lambda view: True)
+    turns.seconds = turn
+    assert "rabbitmq_queues 0\n" in get(pages, "/metrics")[1]
+    kept = kept or 40 * turns.count * turn
+    peer.send(1, QueueDeclare(queue="a"))
+    clock.advance(kept - 0.001)
+    assert "rabbitmq_queues 0\n" in get(pages, "/metrics")[1]
+    clock.advance(0.002)
+    assert "rabbitmq_queues 1\n" in get(pages, "/metrics")[1]
+
+
+def test_sums_of_a_small_node_are_those_of_now(peer: Client, pages: MetricsPages, turns: Turns) -> None:
+    get(pages, "/metrics")
+    assert turns.count > 0
+    peer.send(1, QueueDeclare(queue="a"))
+    assert "rabbitmq_queues 1\n" in get(pages, "/metrics")[1]
 
 
 async def first_of(stream: object) -> None:
