@@ -28,11 +28,11 @@ from benchmarks.run import measure
 from benchmarks.scenario import Scenario
 from benchmarks.session import Session, brief
 from benchmarks.target import Target
-from benchmarks.web import WebClient
+from benchmarks.web import WatchedPage, WebClient, log_in
 
 METRICS = ["rate", "core_rate", "rate_ratio", "core_rate_ratio", "cpu_percent", "others_percent"]
 PAGES = ("/", "/queues", "/queues?sort=name", "/queues?page=9", "/exchanges", "/connections", "/vhosts", "/nodes")
-BROWSERS = 10
+VIEWERS = BROWSERS = 10
 PAINTS = 10
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 Watch = Callable[[OwnBroker], AbstractContextManager[object]]
@@ -49,6 +49,7 @@ def run(session: Session) -> None:
             "a scraper every second": partial(scraped, path="/metrics"),
             "a scraper of each object every second": partial(scraped, path="/metrics/per-object"),
         }
+        watches[f"the changes of {VIEWERS} pages"] = told
         if which("chromium"):
             watches[f"{BROWSERS} pages of the console"] = browsed
             session.rounds(
@@ -103,6 +104,24 @@ def scraped(own: OwnBroker, path: str) -> Iterator[None]:
     finally:
         stop.set()
         scraper.join()
+
+
+@contextmanager
+def told(own: OwnBroker) -> Iterator[None]:
+    """Read what is told of pages of the console, as browsers on other machines do."""
+    port = own.configuration.http_port
+    cookie = log_in(port)
+    pages = [WatchedPage(port, PAGES[number % len(PAGES)], cookie) for number in range(VIEWERS)]
+    readers = [threading.Thread(target=page.read) for page in pages]
+    for reader in readers:
+        reader.start()
+    try:
+        yield
+    finally:
+        for page in pages:
+            page.close()
+        for reader in readers:
+            reader.join()
 
 
 @contextmanager
