@@ -117,7 +117,7 @@ def wait_for_cancel(client: Client, ended: dict[str, float]) -> None:
 
 def control_of(node: OwnBroker) -> Path:
     """Return the path of a node's control socket."""
-    return control_path(load(node.config, {}).config)
+    return control_path(load(node.config, {}).config.node_place)
 
 
 def grant(control: Path, pattern: str) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.cli.contexts import Context, contexts_path, read_contexts
 from broker.cli.failure import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, CommandFailure
 from broker.cli.ways import TIMEOUT, ControlWay, HttpWay, NodeWay, split_url
+
+if TYPE_CHECKING:
+    from broker.config.node_place import NodePlace
 
 AskPassword = Callable[[str], str | None]
 """Returns the password of a user, None where nobody can be asked."""
@@ -90,6 +92,8 @@ def local_socket(folder: Path, environ: Mapping[str, str]) -> Path:
             f"the node of this folder is stopped: {_DATA} is here, and nobody listens on {EMBEDDED}. For another node"
             " say --config or --socket",
         )
+    import tempfile
+
     place = Path(environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     found = [path for path in sorted(place.glob(f"cordillera-{os.getuid()}-*.control")) if _answers(path)]
     if len(found) == 1:
@@ -122,12 +126,12 @@ def _answers(path: Path) -> bool:
 
 def _configured(config: str, environ: Mapping[str, str]) -> Path:
     """Return the control socket that a configuration names."""
-    from broker.config.loading import load  # a third of a second
+    from broker.config.node_place import read_node_place
     from broker.errors import ConfigError
     from broker.node.control_path import control_path
 
     try:
-        path = control_path(load(Path(config), environ).config)
+        path = control_path(read_node_place(Path(config), environ) or _whole_place(config, environ))
     except (ConfigError, OSError) as error:
         raise CommandFailure(EX_CONFIG, f"--config {config}: {error}") from None
     if not path.exists() and path.is_relative_to(Path.cwd()):
@@ -137,3 +141,10 @@ def _configured(config: str, environ: Mapping[str, str]) -> Path:
             " the node was started: run this there, or say --socket. Is the node running?",
         )
     return path
+
+
+def _whole_place(config: str, environ: Mapping[str, str]) -> NodePlace:
+    """Return where the node is that a configuration is of, which must be read as a whole. Raises ConfigError."""
+    from broker.config.loading import load  # a third of a second
+
+    return load(Path(config), environ).config.node_place

@@ -1,7 +1,7 @@
 """Turns the elements of one file into the values of one model, and remembers where each value came from.
 
-It reports unknown, repeated, empty and renamed elements. The models validate the values, `judging` those of accepted
-elements; this module adds file, line and element to their errors.
+It reports unknown, repeated, empty and renamed elements, and adds file, line and element to errors. `judging` has the
+values validated. Must not import pydantic: see `place`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import Any
 
 from broker.config.element_kinds import Given
 from broker.config.home import found_in_home
 from broker.config.layout import Entry, Layout
+from broker.config.place import Place, did_you_mean, one_line
 from broker.config.secure_vault import SecureVault, alias_in
 from broker.config.substitution import secret_from_file, substitute
-from broker.config.values import Place, Section, did_you_mean, one_line
 from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
 
 MAX_WARNINGS = 50
-
-Model = TypeVar("Model", bound=Section)
 
 
 def spell(path: Place) -> str:
@@ -101,28 +96,12 @@ def bind(layout: Layout, node: XmlElement, reading: Reading, path: Place = (), h
             reading.warn(child.line, f"element '{child.name}' in {place} has no effect: {reason}")
         elif entry := layout.element(child.name, _selector(child)):
             _child(entry, child, raw, reading, path, home)
-        else:
+        elif not layout.is_part:
             _unknown_child(layout, child, reading, place)
     for successor, entry, child in replaced:
         if successor.alias not in raw:
             _child(entry, child, raw, reading, path, home)
     return raw
-
-
-def validate(model: type[Model], raw: dict[str, Any], reading: Reading) -> Model | None:
-    """Return the model of the raw values, or None after reporting every wrong one."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            element = detail.get("ctx", {}).get("element")
-            reading.refuse((*detail["loc"], *([element] if element else [])), complaint_of(detail))
-        return None
-
-
-def complaint_of(detail: ErrorDetails) -> str:
-    """Return the text of a validator's error."""
-    return str(detail.get("ctx", {}).get("error") or detail["msg"])
 
 
 def override(raw: dict[str, Any], path: Place, variable: str, reading: Reading) -> None:

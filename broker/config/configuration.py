@@ -30,11 +30,13 @@ from broker.config.datasources import Datasources, PoolConfiguration
 from broker.config.element_kinds import Given
 from broker.config.hazelcast import Hazelcast
 from broker.config.log4j import Log4j
+from broker.config.node_place import NodePlace
+from broker.config.place import Place
 from broker.config.qpid_config import QpidConfig
 from broker.config.registry_xml import RegistryXml
 from broker.config.store_url import StoreUrl
 from broker.config.user_mgt import UserMgt
-from broker.config.values import Place, Section
+from broker.config.values import Section
 
 
 class Configuration(Section):
@@ -134,6 +136,13 @@ class Configuration(Section):
     def store_url(self) -> StoreUrl:
         """The message store's database."""
         return self.datasource.store_url
+
+    @property
+    def node_place(self) -> NodePlace:
+        """What tells this node from others on its machine."""
+        url = self.store_url
+        store = (url.path, url.host, url.port, url.database)
+        return NodePlace(self.management.control_socket, *store, self.amqp_port, self.amqps_port)
 
     def _with_offset(self, port: int) -> int:
         return port + self.carbon.offset if port else 0

@@ -1,13 +1,11 @@
-"""The configuration files: their names, their models and the sections they fill.
-
-They lie below the folder of `broker.xml` as in WSO2's server (andes §1.1).
-"""
+"""The configuration files: their places, their models and the sections they fill."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 
+from broker.config import file_places
 from broker.config.accepted import ACCEPTED
 from broker.config.axis2 import Axis2
 from broker.config.broker_xml import BrokerXml
@@ -15,6 +13,7 @@ from broker.config.carbon import Carbon
 from broker.config.datasources import Datasources
 from broker.config.hazelcast import Hazelcast
 from broker.config.layout import Layout
+from broker.config.model_layout import layout_of
 from broker.config.qpid_config import QpidConfig
 from broker.config.registry_xml import RegistryXml
 from broker.config.user_mgt import UserMgt
@@ -29,7 +28,7 @@ class ConfigFile:
     A file without a model of its own is accepted and has no effect.
     """
 
-    places: tuple[str, ...]
+    places: file_places.Places
     root: str
     model: type[Section] = Section
     section: str = ""
@@ -46,23 +45,23 @@ class ConfigFile:
 
 @cache
 def _layout(file: ConfigFile) -> Layout:
-    return Layout(file.model, ACCEPTED.get(file.name, {}))
+    return layout_of(file.model, ACCEPTED.get(file.name, {}))
 
 
-BROKER_XML = ConfigFile(("broker.xml",), "broker", BrokerXml)
-QPID_CONFIG = ConfigFile(("advanced/qpid-config.xml", "qpid-config.xml"), "broker", QpidConfig, "qpid")
-QPID_VIRTUALHOSTS = ConfigFile(("advanced/qpid-virtualhosts.xml", "qpid-virtualhosts.xml"), "virtualhosts")
+BROKER_XML = ConfigFile(file_places.BROKER_XML, "broker", BrokerXml)
+QPID_CONFIG = ConfigFile(file_places.QPID_CONFIG, "broker", QpidConfig, "qpid")
+QPID_VIRTUALHOSTS = ConfigFile(file_places.QPID_VIRTUALHOSTS, "virtualhosts")
 DATASOURCES = ConfigFile(
-    ("datasources/master-datasources.xml", "master-datasources.xml"),
+    file_places.DATASOURCES,
     "datasources-configuration",
     Datasources,
     "datasources",
 )
-CARBON = ConfigFile(("carbon.xml",), "Server", Carbon, "carbon")
-USER_MGT = ConfigFile(("user-mgt.xml",), "UserManager", UserMgt, "user_mgt")
-AXIS2 = ConfigFile(("axis2.xml", "axis2/axis2.xml"), "axisconfig", Axis2, "axis2")
-REGISTRY = ConfigFile(("registry.xml",), "wso2registry", RegistryXml, "registry")
-HAZELCAST = ConfigFile(("hazelcast.properties",), "", Hazelcast, "hazelcast")
+CARBON = ConfigFile(file_places.CARBON, "Server", Carbon, "carbon")
+USER_MGT = ConfigFile(file_places.USER_MGT, "UserManager", UserMgt, "user_mgt")
+AXIS2 = ConfigFile(file_places.AXIS2, "axisconfig", Axis2, "axis2")
+REGISTRY = ConfigFile(file_places.REGISTRY, "wso2registry", RegistryXml, "registry")
+HAZELCAST = ConfigFile(file_places.HAZELCAST, "", Hazelcast, "hazelcast")
 
 LOG4J = "log4j.properties"
 """Levels of the log (`log4j`): names that no layout lists."""

@@ -1,20 +1,40 @@
-"""Validates the values of accepted elements, each by its type and some in pairs, and keeps them out of the models.
+"""Has values validated: those of a model by the model, those of accepted elements each by its type and some in pairs.
 
-`accepted` has the table of these elements.
+`accepted` has the table of the latter, which are kept out of the models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from broker.config.binding import Reading, complaint_of
+from broker.config.binding import Reading
 from broker.config.element_kinds import Accepted, Given, Rule
 from broker.config.layout import Layout
-from broker.config.values import Place
+from broker.config.place import Place
+from broker.config.values import Section
+
+Model = TypeVar("Model", bound=Section)
+
+
+def validate(model: type[Model], raw: dict[str, Any], reading: Reading) -> Model | None:
+    """Return the model of the raw values, or None after reporting every wrong one."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            element = detail.get("ctx", {}).get("element")
+            reading.refuse((*detail["loc"], *([element] if element else [])), complaint_of(detail))
+        return None
+
+
+def complaint_of(detail: ErrorDetails) -> str:
+    """Return the text of a validator's error."""
+    return str(detail.get("ctx", {}).get("error") or detail["msg"])
 
 
 def set_aside(layout: Layout, raw: dict[str, Any], reading: Reading, path: Place = ()) -> None:

@@ -1,22 +1,20 @@
 """Which elements a place of a file may have, and where their values go: into a field of a model, or nowhere.
 
-A layout is made once for each file, from the fields of its model and the table of accepted elements.
+A layout is made once for each file, by `model_layout`. Must not import pydantic: see `place`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeGuard, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
+from broker.config.element_kinds import Accepted
+from broker.config.place import Place
 
-from broker.config.element_kinds import Accepted, Anything, Element, Obsolete
-from broker.config.values import InHome, MayBeInFile, Place, Section, Unresolved, Verbatim
-
-_NAMED = re.compile(r"(.+)\[(.+)\]")
+_NAMED: Final = re.compile(r"(.+)\[(.+)\]")
+_NONE: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +59,26 @@ class Entry:
 class Layout:
     """All elements that one place may have, by their names in the file; the case of a name does not matter."""
 
-    def __init__(self, model: type[Section], elements: Mapping[str, Element]) -> None:
-        """`elements` are the accepted ones, by their path from here."""
-        self.renamed = {name.lower(): new for name, new in model.renamed.items()}
-        self.obsolete: dict[str, str] = {}
-        self.found_anywhere = model.found_anywhere
-        self.has_foreign_content = model.has_foreign_content
-        self._old_names = list(model.renamed)
-        below = _by_first_name(elements)
-        self.entries = [
-            _of_field(name, info, below.pop(str(info.validation_alias), {}))
-            for name, info in model.model_fields.items()
-        ]
-        for name, rest in below.items():
-            match rest.get(""):
-                case Obsolete(why):
-                    self.obsolete[name.lower()] = why
-                case Anything():
-                    self.has_foreign_content = True
-                case Accepted() as accepted:
-                    self.entries.append(_of_accepted(name, accepted))
-                case _:
-                    is_list = any(path.startswith(f"{name}*/") for path in elements)
-                    self.entries.append(Entry("", name, None, below=Layout(Section, rest), is_list=is_list))
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        *,
+        renamed: Mapping[str, str] = _NONE,
+        obsolete: Mapping[str, str] = _NONE,
+        found_anywhere: Mapping[str, str] = _NONE,
+        has_foreign_content: bool = False,
+        is_part: bool = False,
+    ) -> None:
+        """`renamed` are old names with their new ones, `obsolete` those without effect with the reason; the next two
+        are as of a `Section`. Of a part of a layout nothing is known about what it does not have.
+        """
+        self.entries = list(entries)
+        self.renamed = {name.lower(): new for name, new in renamed.items()}
+        self.obsolete = {name.lower(): why for name, why in obsolete.items()}
+        self.found_anywhere = found_anywhere
+        self.has_foreign_content = has_foreign_content or is_part
+        self.is_part = is_part
+        self._old_names = list(renamed)
         self._by_name = {(entry.element.lower(), entry.selector.lower()): entry for entry in self.entries}
         self._patterns: dict[str, list[str]] = {}
         for element, selector in self._by_name:
@@ -123,43 +118,3 @@ class Layout:
         for entry in self.entries:
             if entry.below:
                 yield entry, entry.below
-
-
-def _by_first_name(elements: Mapping[str, Element]) -> dict[str, dict[str, Element]]:
-    """Group elements by the first name of their path, and then by the rest; a `*` that marks repetition is dropped."""
-    groups: dict[str, dict[str, Element]] = {}
-    for path, element in elements.items():
-        name, _, rest = path.partition("/")
-        groups.setdefault(name if name == "*" else name.removesuffix("*"), {})[rest] = element
-    return groups
-
-
-def _of_field(name: str, info: FieldInfo, elements: Mapping[str, Element]) -> Entry:
-    alias, annotation = str(info.validation_alias), info.annotation
-    is_list = get_origin(annotation) is tuple and _is_section(get_args(annotation)[0])
-    model = get_args(annotation)[0] if is_list else annotation
-    if _is_section(model):
-        return Entry(name, alias, info.get_default(), below=Layout(model, elements), is_list=is_list)
-    return _leaf(Entry(name, alias, info.get_default()), annotation, info.metadata)
-
-
-def _of_accepted(alias: str, accepted: Accepted) -> Entry:
-    kind, *marks = get_args(accepted.kind) if get_origin(accepted.kind) is Annotated else (accepted.kind,)
-    return _leaf(Entry("", alias, accepted.default, accepted=accepted), kind, marks)
-
-
-def _leaf(entry: Entry, kind: Any, marks: Sequence[Any]) -> Entry:
-    """Return the entry with the settings that the type of its value gives for reading the text."""
-    is_secret = kind is SecretStr
-    return replace(
-        entry,
-        is_secret=is_secret,
-        may_be_in_file=is_secret or any(isinstance(mark, MayBeInFile) for mark in marks),
-        is_verbatim=any(isinstance(mark, Verbatim) for mark in marks),
-        is_in_home=any(isinstance(mark, InHome) for mark in marks),
-        unresolved=next((mark.value for mark in marks if isinstance(mark, Unresolved)), ""),
-    )
-
-
-def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
-    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -14,56 +14,42 @@ from typing import Any
 
 from broker.config import log4j, properties, xml_reader
 from broker.config.accepted import RULES
-from broker.config.binding import Reading, adopt, bind, origin_key, override, place_roots, spell, validate
+from broker.config.binding import Reading, adopt, bind, origin_key, override, place_roots, spell
 from broker.config.broker_xml import LoggingSection
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
 from broker.config.datasources import DataSource, Datasources
+from broker.config.file_places import OVERRIDES, PORT, SECRET, found, main_file
 from broker.config.files import (
     AXIS2,
     BROKER_XML,
-    CARBON,
     DATASOURCES,
     FILES,
     LOG4J,
-    QPID_CONFIG,
     REGISTRY,
     USER_MGT,
     ConfigFile,
 )
-from broker.config.judging import keep_rules, set_aside
+from broker.config.judging import keep_rules, set_aside, validate
 from broker.config.peers_judging import judge_peers
+from broker.config.place import Place, one_line
 from broker.config.registry_judging import judge_registry
 from broker.config.secure_vault import SecureVault
 from broker.config.ssl_connection import TlsListener
 from broker.config.user_store_judging import judge_user_store
-from broker.config.values import Place, Section, one_line
+from broker.config.values import Section
 from broker.config.xml_reader import XmlElement
 from broker.errors import ConfigError
 from broker.machine.address import is_beyond_loopback
 
-_PORT: Place = ("transports", "amqp", "defaultConnection", "@port")
 _AMQP_TLS: Place = ("transports", "amqp", "sslConnection")
 _HTTP_TLS: Place = ("management", "http", "sslConnection")
 _METRICS_TLS: Place = ("management", "metrics", "sslConnection")
 _THRIFT_PORT: Place = ("coordination", "thriftServerPort")
-_SECRET: Place = ("coordination", "clusterSecret")
 _PARTITIONS: Place = ("recovery", "networkPartitionsDetection", "@enabled")
 _MINIMUM: Place = ("recovery", "networkPartitionsDetection", "minimumClusterSize")
 _LEVEL: Place = ("logging", "level")
 _CLUSTERING: Place = ("clustering", "@enable")
-
-# Each variable with the file and the element that it overrides. The RabbitMQ names let this broker replace a RabbitMQ
-# container.
-_OVERRIDES: tuple[tuple[str, ConfigFile, Place], ...] = (
-    ("QPID_HEARTBEATDELAY", QPID_CONFIG, ("heartbeat", "delay")),
-    ("QPID_HEARTBEATTIMEOUTFACTOR", QPID_CONFIG, ("heartbeat", "timeoutFactor")),
-    ("BROKER_PORT_OFFSET", CARBON, ("Ports", "Offset")),
-    ("BROKER_CLUSTER_SECRET", BROKER_XML, _SECRET),
-    ("RABBITMQ_NODE_PORT", BROKER_XML, _PORT),
-    ("RABBITMQ_DEFAULT_USER", USER_MGT, ("Realm", "Configuration", "AdminUser", "UserName")),
-    ("RABBITMQ_DEFAULT_PASS", USER_MGT, ("Realm", "Configuration", "AdminUser", "Password")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +71,19 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
     Raises ConfigError with one line for each wrong value, `file:line: element: what was expected`.
     """
-    main = _main_file(path) if path and path.is_dir() else path
+    main = main_file(path) if path else None
     folder = main.parent if main else Path()
     sections: dict[str, Any] = {}
     files: list[Path] = []
     readings: dict[str, Reading] = {}
     vault = SecureVault(folder, environ)
     for file in FILES:
-        found = _find(file, main, folder)
-        reading = Reading(str(found or file.name), found.parent if found else folder, environ, vault)
+        place = found(file.places, main) if main else None
+        reading = Reading(str(place or file.name), place.parent if place else folder, environ, vault)
         readings[file.name] = reading
-        if found:
-            files.append(found)
-        model = _read(file, found, reading)
+        if place:
+            files.append(place)
+        model = _read(file, place, reading)
         if model is not None:
             sections |= {file.section: model} if file.section else dict(model)
     if main and (path_of_levels := folder / LOG4J).is_file():
@@ -116,21 +102,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 def files_of(path: Path) -> list[tuple[ConfigFile, Path]]:
     """Return the files of the configuration at `path`, as `load` takes it, that are there; `broker.xml` first."""
-    main = _main_file(path) if path.is_dir() else path
-    found = ((file, _find(file, main, main.parent)) for file in FILES)
-    return [(file, place) for file, place in found if place is not None]
-
-
-def _main_file(folder: Path) -> Path:
-    """Return `broker.xml` of a folder: in it, or where WSO2's server has its configuration below its home."""
-    places = (folder, folder / "conf", folder / "repository" / "conf")
-    return next((each / "broker.xml" for each in places if (each / "broker.xml").is_file()), folder / "broker.xml")
-
-
-def _find(file: ConfigFile, main: Path | None, folder: Path) -> Path | None:
-    if main is None or file is BROKER_XML:
-        return main
-    return next((folder / place for place in file.places if (folder / place).is_file()), None)
+    main = main_file(path)
+    there = ((file, found(file.places, main)) for file in FILES)
+    return [(file, place) for file, place in there if place is not None]
 
 
 def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | None:
@@ -143,8 +117,8 @@ def _read(file: ConfigFile, path: Path | None, reading: Reading) -> Section | No
             reading.errors.append((0, one_line(str(error))))
             return None
         raw = bind(file.layout, root, reading, home=file.root or file.name)
-    for variable, target, element in _OVERRIDES:
-        if target is file:
+    for variable, places, element in OVERRIDES:
+        if places == file.places:
             override(raw, element, variable, reading)
     set_aside(file.layout, raw, reading)
     keep_rules(RULES.get(file.name, ()), file.layout, reading)
@@ -187,7 +161,7 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
     broker_xml = readings[BROKER_XML.name]
     amqp = config.transports.amqp
     ports = [(_THRIFT_PORT, config.coordination.thrift_server_port)]
-    ports += [(_PORT, amqp.default_connection.port)] if amqp.default_connection.enabled else []
+    ports += [(PORT, amqp.default_connection.port)] if amqp.default_connection.enabled else []
     tls: dict[Place, TlsListener] = {
         _AMQP_TLS: amqp.ssl_connection,
         _HTTP_TLS: config.management.http.ssl_connection,
@@ -296,7 +270,7 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
     host = coordination.thrift_server_host
     if not coordination.cluster_secret.get_secret_value() and is_beyond_loopback(host):
         broker_xml.refuse(
-            _SECRET,
+            SECRET,
             f"thriftServerHost '{host}' is not loopback, so the nodes need a shared secret; "
             "set it here or in the environment variable BROKER_CLUSTER_SECRET, the same on all nodes",
         )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.config import properties
-from broker.config.values import Section, one_line
+from broker.config.place import one_line
+from broker.config.values import Section
 
 _LEVELS: Final = {
     "ALL": "debug",

@@ -7,7 +7,7 @@ from typing import Final
 from broker.config.axis2 import OWN_ADDRESS, WELL_KNOWN
 from broker.config.binding import Reading, spell
 from broker.config.configuration import Configuration
-from broker.config.values import Place
+from broker.config.place import Place
 from broker.machine.address import EVERY_ADDRESS, is_beyond_loopback
 
 _CLUSTERING: Final[Place] = ("clustering", "@enable")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from broker.config.binding import Reading
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
+from broker.config.place import Place
 from broker.config.registry_xml import ROOT, Mount, RemoteInstance
-from broker.config.values import Place
 
 
 def judge_registry(config: Configuration, reading: Reading) -> None:

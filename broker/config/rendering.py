@@ -15,7 +15,8 @@ from broker.config.configuration import Configuration
 from broker.config.files import FILES, LOG4J
 from broker.config.layout import Layout
 from broker.config.masking import MASK, mask
-from broker.config.values import Place, Section
+from broker.config.place import Place
+from broker.config.values import Section
 
 _PORTS = ("amqp_port", "amqps_port", "thrift_port")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from broker.config.pem import has_private_key, pem_file
-from broker.config.values import did_you_mean
+from broker.config.place import did_you_mean
 
 MILLISECONDS: Final = 0.001
 SECONDS: Final = 1.0

@@ -6,8 +6,8 @@ from broker.config.binding import Reading, spell
 from broker.config.configuration import Configuration
 from broker.config.connection_options import connection_options
 from broker.config.java_expression import whole_match
+from broker.config.place import Place
 from broker.config.user_mgt import JDBC_STORE, PASSWORD_DIGESTS, UserMgt
-from broker.config.values import Place
 
 _SOURCE: Place = ("Realm", "Configuration", "Property[dataSource]")
 _STORE: Place = ("Realm", "UserStoreManager", 0)

@@ -5,10 +5,9 @@ The messages name neither file nor element: the caller adds them.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -16,11 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from broker.machine.address import EVERY_ADDRESS, bare_host
 
-# The path of an element in its file: names, and an index for one of several elements of the same name.
-Place = tuple[str | int, ...]
-
 INT_MAX = 2_147_483_647
-MAX_MESSAGE = 500
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _SQL_STATE_CLASS = re.compile(r"[0-9A-Z]{2}", re.ASCII)
@@ -49,23 +44,6 @@ def xml(name: str, default: Any, *, in_repr: bool = True) -> Any:
     `in_repr=False` keeps a text that may contain a password out of `repr`.
     """
     return Field(default, validation_alias=name, repr=in_repr)
-
-
-def one_line(text: str) -> str:
-    """Return the message as one printable line, whatever characters the file has put into it.
-
-    Octets of a path that the locale could not read are shown as the UTF-8 that they most likely are.
-    """
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]}…"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion to append to a message about an unknown name: the known name most like it, or nothing."""
-    lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
-    return f"; did you mean '{lower[close[0]]}'?" if close else ""
 
 
 def conflict(element: str, text: str) -> NoReturn:

@@ -16,7 +16,7 @@ from broker.config.configuration import Configuration
 from broker.config.element_kinds import Accepted, Given
 from broker.config.files import FILES, ConfigFile
 from broker.config.layout import Entry, Layout
-from broker.config.values import Place
+from broker.config.place import Place
 
 _MAX_NAMES: Final = 20
 _SWITCHES: Final = ("@enabled", "@enable", "enabled")

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, config: Configuration) -> int:
         given["password"] = _ask_password()
     request = {key: value for key, value in given.items() if value is not None}
     request["command"] = options.command.replace("-", "_")
-    path = control_path(config)
+    path = control_path(config.node_place)
     try:
         answer = ask(path, request)
     except OSError as error:

@@ -40,7 +40,7 @@ def password_path(config: Configuration) -> Path:
     if database is not None:
         return database.with_name(f"{database.name}.admin-password").resolve()
     folder = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(folder) / "cordillera" / f"{name_of_place(config)}.admin-password"
+    return Path(folder) / "cordillera" / f"{name_of_place(config.node_place)}.admin-password"
 
 
 async def create_first_users(

@@ -47,7 +47,7 @@ async def _look(config: Configuration, store: Store, types: Mapping[str, NewOwnR
     lines, is_new = await _look_at_store(config, store)
     carbon = carbon_databases(config)
     lines += [] if carbon is None else await carbon.look()
-    if is_listened_on(control_path(config)):
+    if is_listened_on(control_path(config.node_place)):
         lines.append("a node runs with this configuration: its ports were not looked at")
     else:
         await _try_listeners(config)

@@ -9,7 +9,7 @@ from broker.config.axis2 import OWN_ADDRESS
 from broker.config.binding import origin_key
 from broker.config.configuration import Configuration
 from broker.config.files import AXIS2, BROKER_XML
-from broker.config.values import Place
+from broker.config.place import Place
 from broker.machine.address import endpoint
 from broker.machine.own_address import own_address
 

@@ -310,7 +310,7 @@ class Node:
         commands = Commands(incarnation.administration, new_hash, __version__, further)
         by_name = incarnation.carbon.commands(incarnation.administration, commands) if incarnation.carbon else None
         served: dict[str, Command] = {**(by_name or commands.by_name), **self.process_commands.by_name}
-        control = ControlServer(control_path(self._config), served)
+        control = ControlServer(control_path(self._config.node_place), served)
         await control.start()
         opened.push_async_callback(control.stop)
         was_drained = self._drain is not None and self._drain.state != "serving"

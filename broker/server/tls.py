@@ -18,8 +18,8 @@ import structlog
 
 from broker.config.ciphers import FFDHE2048, cipher_list
 from broker.config.key_stores import KeyAndChain, key_and_chain, read_store, trusted_certificates
+from broker.config.place import one_line
 from broker.config.ssl_connection import KeyStore, TlsListener, TrustStore
-from broker.config.values import one_line
 from broker.errors import ConfigError
 
 _log = structlog.get_logger(__name__)

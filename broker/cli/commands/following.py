@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -182,6 +181,8 @@ def _tap(session: CommandSession, exchange: str, key: str) -> str:
 
 
 def _new_queue(session: CommandSession) -> str:
+    import secrets  # loads OpenSSL
+
     name = f"brokerctl.sub-{secrets.token_urlsafe(9)}"
     arguments = {"x-expires": _EXPIRES_MS, "x-max-length": _MOST_COPIES}
     body = {"durable": False, "auto_delete": False, "arguments": arguments}

@@ -7,7 +7,7 @@ from broker.config.accepted import ACCEPTED, RULES
 from broker.config.element_kinds import Accepted
 from broker.config.files import FILES
 from broker.config.layout import Layout
-from broker.config.values import Place
+from broker.config.place import Place
 
 LAYOUTS = {file.name: file.layout for file in FILES}
 ROWS = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from broker.config import load
 from broker.config.broker_xml import LEAST_CLUSTER_SECRET_OCTETS
+from broker.config.loading import load
 from broker.errors import ConfigError
 from broker.thrift.secret import LEAST_SECRET_OCTETS
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import Loaded
 from broker.config.connection_options import connection_options
+from broker.config.loading import Loaded
 from broker.config.rendering import show
 from broker.errors import ConfigError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from broker.config import load
+from broker.config.loading import load
 from broker.errors import ConfigError
 
 

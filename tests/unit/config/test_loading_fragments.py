@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.config import Loaded
 from broker.config.binding import origin_key
+from broker.config.loading import Loaded
 from broker.errors import ConfigError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import load
 from broker.config.connection_options import ConnectionOptions, connection_options
 from broker.config.files import DATASOURCES, FILES
+from broker.config.loading import load
 
 CONF = Path(__file__).parents[3] / "conf"
 SECTIONS = sorted(set(load(None, {}).config.model_dump()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import load
+from broker.config.loading import load
 from broker.errors import ConfigError
 
 SLOTS = "performanceTuning/slots"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from broker.config import load, show
+from broker.config.loading import load
+from broker.config.rendering import show
 
 
 def test_every_value_is_shown_with_its_origin(load_files):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.config import load
+from broker.config.loading import load
 from broker.errors import AdministrationError
 from broker.node.carbon import CarbonDatabases
 from broker.node.logins import USERS_ELSEWHERE

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import load
+from broker.config.loading import load
 from broker.errors import BrokerError
 from broker.node.config_check import check
 from broker.node.control_path import control_path
@@ -365,7 +365,7 @@ def test_a_port_that_another_program_has_is_found(setting: Setting) -> None:
 
 def test_a_control_socket_that_nobody_listens_on_any_more_is_left_alone(setting: Setting) -> None:
     conf = setting.write()
-    path = control_path(load(conf, {}).config)
+    path = control_path(load(conf, {}).config.node_place)
     path.parent.mkdir()
 
     with socket.socket(socket.AF_UNIX) as left:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import load
-from broker.config.configuration import Configuration
+from broker.config.loading import load
+from broker.config.node_place import NodePlace
 from broker.node.control_path import LONGEST_PATH, control_path
 
 
-def configuration(folder: Path, database: Path) -> Configuration:
+def configuration(folder: Path, database: Path) -> NodePlace:
     (folder / "datasources").mkdir(parents=True)
     (folder / "broker.xml").write_text("<broker/>")
     (folder / "datasources" / "master-datasources.xml").write_text(
@@ -19,7 +19,7 @@ def configuration(folder: Path, database: Path) -> Configuration:
         <url>jdbc:sqlite:{database}</url></configuration></definition></datasource></datasources>
         </datasources-configuration>"""
     )
-    return load(folder, {}).config
+    return load(folder, {}).config.node_place
 
 
 def test_the_socket_is_beside_the_database_unless_its_path_would_be_too_long(

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from broker.broker import Limits
 from broker.codec.methods import ConnectionClose, QueueDeclare, TxSelect
-from broker.config import load
 from broker.config.configuration import Configuration
+from broker.config.loading import load
 from broker.message import MESSAGE_OVERHEAD
 from broker.node.settings import client_limits
 from broker.queue.settings import QueueLimits, QueueType

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import load
 from broker.config.configuration import Configuration
+from broker.config.loading import load
 from broker.node.own_id import node_id, what_to_change
 
 MYSQL = """<datasource><name>WSO2MBStoreDB</name><definition><configuration>

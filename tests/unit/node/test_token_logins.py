@@ -14,8 +14,8 @@ from broker.auth.identity import Identity, Refused
 from broker.auth.scopes import GrantedAccess
 from broker.auth.tokens import TokenLogins
 from broker.clock import SystemClock
-from broker.config import load
 from broker.config.authentication import OAuth2
+from broker.config.loading import load
 from broker.errors import ConfigError
 from broker.node.token_logins import token_logins
 from tests.support.logins import public_user, users_of
