@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from broker.cli.duration import duration_in
 from broker.cli.output import FORMATS
 from broker.cli.session import CommandSession
 
@@ -21,6 +22,10 @@ _NAMES: Final[Mapping[str, str]] = {
     "common_vhost": "vhosts",
 }
 """What names parameters of these names are, for completion."""
+_NEVER_EMPTY: Final = frozenset(
+    ("name", "queue", "target", "destination", "user", "of_user", "stream", "consumer", "common_vhost")
+)
+"""Parameters that name something: `''` names nothing."""
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -61,9 +66,25 @@ def command(
         kinds = {**_NAMES, **completes}
         for parameter in made.params:
             _complete(parameter, kinds)
+            if parameter.name in _NEVER_EMPTY:
+                parameter.callback = _not_empty(parameter.callback)
         return made
 
     return wrap
+
+
+Callback = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+def _not_empty(then: Callback | None) -> Callback:
+    """Return a callback that refuses an empty name, before what `then` does."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value == "":
+            raise click.BadParameter("it is empty: a name has at least one character", ctx, parameter)
+        return then(ctx, parameter, value) if then else value
+
+    return check
 
 
 def _complete(parameter: click.Parameter, kinds: Mapping[str, str]) -> None:
@@ -124,7 +145,12 @@ _COMMON: Final[tuple[tuple[Set, tuple[str, ...], str, dict[str, Any]], ...]] = (
     (_of_node("socket"), ("--socket",), "control socket of the node; also BROKER_SOCKET", {"metavar": "PATH"}),
     (_of_node("config"), ("--config",), "configuration of the node, which names its socket", {"metavar": "PATH"}),
     (_of_node("context"), ("--context", "-n", "--node"), "a node that context add has remembered", {"metavar": "NAME"}),
-    (_of_node("timeout"), ("--timeout", "-t"), "seconds to wait for an answer", {"type": click.FloatRange(0.001)}),
+    (
+        _of_node("timeout"),
+        ("--timeout", "-t"),
+        "seconds to wait for an answer, or 2m",
+        {"type": duration_in("s", 0.001), "metavar": "DURATION"},
+    ),
     (_of_session("given_vhost"), ("--vhost", "-p"), "virtual host; / otherwise", {"metavar": "NAME"}),
     (_styled("json"), ("--json",), "print one document of JSON, with the keys of the HTTP API", _FLAG),
     (_styled("jsonl"), ("--jsonl",), "print a line of JSON for each row of a list", _FLAG),
@@ -135,8 +161,8 @@ _COMMON: Final[tuple[tuple[Set, tuple[str, ...], str, dict[str, Any]], ...]] = (
     (
         _of_session("watch"),
         ("--watch",),
-        "look again after so many seconds, until Ctrl-C",
-        {"type": click.FloatRange(0.1), "metavar": "SECONDS"},
+        "look again after so many seconds, or a duration such as 1m, until Ctrl-C",
+        {"type": duration_in("s", 0.1), "metavar": "DURATION"},
     ),
     (_of_session("is_quiet"), ("--quiet", "-q"), "say nothing but the result", _FLAG),
     (_of_session("is_silent"), ("--silent", "-s"), "nor the titles of columns", _FLAG),

@@ -78,7 +78,7 @@ class Spellings(click.Group):
     own: click.Command | None = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        is_own = self.get_command(ctx, args[0]) is None if args else not ctx.resilient_parsing
+        is_own = not args[0] or self.get_command(ctx, args[0]) is None if args else not ctx.resilient_parsing
         if self.own is not None and is_own:
             args = [_OWN, *args]
         return super().parse_args(ctx, args)

@@ -10,11 +10,13 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from broker.cli.alike import names_alike
+from broker.cli.alike import names_alike, place_of
 from broker.cli.failure import (
     EX_DATAERR,
     EX_NOPERM,
     EX_NOUSER,
+    EX_OK,
+    EX_PARTIAL,
     EX_SOFTWARE,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
@@ -30,6 +32,8 @@ _PAGE: Final = 500
 """Rows of a list that are asked for at once: the most that the API gives."""
 
 _NONE: Final[Mapping[str, str]] = {}
+_WHO: Final = "/whoami"
+"""What every node answers that lets somebody in."""
 
 Connect = Callable[[WantedNode], NodeWay]
 
@@ -143,20 +147,43 @@ class CommandSession:
     def command(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Return the result of a command that only the control socket has. Raises `CommandFailure`, `DryRun`."""
         self._require_one_run()
-        if self.is_dry_run:
+        if self.is_dry_run and self.way.is_local:
+            self._look_at(_WHO)
             raise DryRun(self._about_to or name)
         return self.way.command(name, arguments)
 
     def _tell_what_would_be(self, method: str, path: str, what: str) -> NoReturn:
-        """Raise `DryRun`, or `CommandFailure` if what is to be deleted is not there."""
-        thing = path.removesuffix("/contents")
+        """Raise `DryRun`, or `CommandFailure` if what is to be deleted or changed is not there, or nobody answers."""
         if method == "DELETE":
-            status, answer = self.way.request("GET", thing, {}, "", {})
-            if status == 404 and self.is_idempotent:
+            thing = path.removesuffix("/contents")
+            if self._look_at(thing, what or f"such thing: {thing}") == 404:
                 raise NothingToDo
-            if status == 404:
-                raise self.refused(status, value_of(answer), what or f"such thing: {thing}")
+        else:
+            place = place_of(self.vhost, what)
+            self._look_at(place if place and place != path else _WHO, what)
         raise DryRun(self._about_to or f"{method} /api{path}")
+
+    def _look_at(self, path: str, what: str = "") -> int:
+        """Return the status of what stands at a path. Raises `CommandFailure` when nobody may look, or nothing stands
+        there, unless that is what is wanted.
+        """
+        status, answer = self.way.request("GET", path, {}, "", {})
+        if status in (401, 403) or (status == 404 and not self.is_idempotent):
+            raise self.refused(status, value_of(answer), what)
+        return status
+
+    def try_out(self, path: str, what: str) -> None:
+        """In a dry run, raise `CommandFailure` unless something stands at a path that is needed for what comes."""
+        if self.is_dry_run:
+            self.send("GET", path, what=what)
+
+    def tell_dry_run(self, text: str, missing: Iterable[str] = ()) -> int:
+        """Say what would be done, and what could not be; return the exit code."""
+        click.echo(f"would {text}")
+        absent = list(missing)
+        for each in absent:
+            click.echo(each, err=True)
+        return EX_PARTIAL if absent else EX_OK
 
     def rows(self, path: str, what: str = "", **query: str) -> list[dict[str, Any]]:
         """Return a whole list, which is asked for in pages. Raises `CommandFailure`."""
@@ -277,6 +304,8 @@ def _remedy(text: str) -> str:
     """Return what to do about a refusal."""
     if text.startswith("Login failed"):
         return "the password is wrong, or there is no such user"
+    if "default exchange" in text:
+        return "it binds every queue by its name, and takes no other binding"
     if text.startswith("Access refused"):
         return "another user with --user, or a permission by brokerctl set_permissions on the node's machine"
     return "another user with --user, or ask for the tag"
@@ -291,7 +320,9 @@ def refusal(status: int, value: Any, what: str, way: str) -> CommandFailure:
         code = EX_NOUSER if what.startswith("user ") else EX_DATAERR
         return CommandFailure(code, detail or f"there is no {what or 'such thing'}")
     if status in (401, 403):
-        return CommandFailure(EX_NOPERM, f"{way} does not permit that ({detail or text}): {_remedy(text)}")
+        return CommandFailure(
+            EX_NOPERM, f"{way} does not permit that ({detail or text}): {_remedy(f'{text} {detail}')}"
+        )
     if status == 503:
         return CommandFailure(EX_TEMPFAIL if "store" in text else EX_UNAVAILABLE, text)
     if text == "vhost_or_user_not_found":

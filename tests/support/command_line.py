@@ -116,8 +116,18 @@ class CommandLine:
         self.monkeypatch = monkeypatch
         self._capsys = capsys
 
-    def __call__(self, line: str, *, given: str = "", is_terminal: bool = False, program: str = "brokerctl") -> Ended:
-        """Run a line as a shell would, `given` on its input; a file behind `<` is read."""
+    def __call__(
+        self,
+        line: str,
+        *,
+        given: str = "",
+        is_terminal: bool = False,
+        program: str = "brokerctl",
+        elsewhere: bool = False,
+    ) -> Ended:
+        """Run a line as a shell would, `given` on its input; a file behind `<` is read. `elsewhere` is not at this
+        node, but where the line says.
+        """
         words = shlex.split(line)
         if "<" in words:
             place = words.index("<")
@@ -127,7 +137,7 @@ class CommandLine:
         way = MemoryWay(self.node)
         self._capsys.readouterr()
         shell = Shell(self._execute, self._await_end, self._sleep, lambda: self.now)
-        code = run(words, self.environ, program, lambda wanted: way, shell)
+        code = run(words, self.environ, program, None if elsewhere else lambda wanted: way, shell)
         found = self._capsys.readouterr()
         return Ended(code, found.out, found.err)
 

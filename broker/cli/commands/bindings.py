@@ -70,6 +70,9 @@ def bind(
 ) -> None:
     """Bind a queue or an exchange to an exchange."""
     body = {"routing_key": routing_key, "arguments": pairs_of(arguments, "--argument")}
+    for end, name in (("exchange", source or "amq.default"), (kind, destination)):
+        where = f"/{end}s/{escaped(session.vhost)}/{escaped(name)}"
+        session.try_out(where, f"{end} '{name}' in vhost '{session.vhost}'")
     status, value = session.ask("POST", _place(session, source, destination, kind), body)
     if status >= 400:
         raise session.refused(status, value, _missing(session, source, destination, kind) if status == 404 else "")

@@ -76,6 +76,24 @@ def _page(session: CommandSession, after: int, limit: int, queue: str | None) ->
     return found
 
 
+def _would(session: CommandSession, action: str, told: dict[str, Any]) -> int:
+    """Say what would be done with which dead letters, and which are not there."""
+    queue = told.get("queue")
+    if "all" in told:
+        count = after = 0
+        while page := _page(session, after, _PAGE, queue):
+            count, after = count + len(page), page[-1]["id"]
+        return session.tell_dry_run(f"{action} {count} dead letters")
+    there = [each for each in told["ids"] if _is_there(session, each, queue)]
+    missing = [f"{each}: there is no such dead letter" for each in told["ids"] if each not in there]
+    return session.tell_dry_run(f"{action} {len(there)} dead letters", missing)
+
+
+def _is_there(session: CommandSession, number: int, queue: str | None) -> bool:
+    rows = _page(session, number - 1, 1, queue) if number > 0 else []
+    return bool(rows) and rows[0]["id"] == number
+
+
 def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
     if session.is_json:
         session.show_json(found)
@@ -119,7 +137,10 @@ def show_dead_letter(session: CommandSession, message_id: int) -> None:
 @_chosen
 def restore(session: CommandSession, ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> int:
     """Put dead letters back into the queues in which they died."""
-    found = _do(session, "restore", _arguments(ids, all_of_them, queue))
+    told = _arguments(ids, all_of_them, queue)
+    if session.is_dry_run:
+        return _would(session, "restore", told)
+    found = _do(session, "restore", told)
     return _report(session, found, "restored")
 
 
@@ -129,6 +150,10 @@ def restore(session: CommandSession, ids: tuple[int, ...], all_of_them: bool, qu
 def reroute(session: CommandSession, target: str, ids: tuple[int, ...], all_of_them: bool, queue: str | None) -> int:
     """Put dead letters into another queue."""
     told = {**_arguments(ids, all_of_them, queue), "target": target}
+    if session.is_dry_run:
+        vhost = session.given_vhost or _CARBON
+        session.try_out(f"/queues/{escaped(vhost)}/{escaped(target)}", f"queue '{target}' in vhost '{vhost}'")
+        return _would(session, "reroute", told)
     return _report(session, _do(session, "reroute", told), "rerouted")
 
 
@@ -138,6 +163,8 @@ def delete(session: CommandSession, ids: tuple[int, ...], all_of_them: bool, que
     """Delete dead letters."""
     told = _arguments(ids, all_of_them, queue)
     session.confirm(f"delete {'all' if all_of_them else len(ids)} dead letters")
+    if session.is_dry_run:
+        return _would(session, "delete", told)
     return _report(session, _do(session, "delete", told), "deleted")
 
 
@@ -163,6 +190,16 @@ def list_subscriptions(
     session.show_rows(found, tuple(found[0]) if found else ("id",))
 
 
+def _is_known(session: CommandSession, name: str) -> bool:
+    """Is there a subscription with this id?"""
+    query = {"limit": str(_PAGE)}
+    while rows := session.send("GET", _subscriptions(session), what=_what(session), **query):
+        if any(row["id"] == name for row in rows):
+            return True
+        query["after"] = rows[-1]["id"]
+    return False
+
+
 @command(
     "subscriptions close",
     "close_subscription",
@@ -173,6 +210,8 @@ def list_subscriptions(
 def close_subscription(session: CommandSession, name: str) -> None:
     """Take the consumer of a subscription away; a durable one stays."""
     session.confirm(f"close the subscription {name}")
+    if session.is_dry_run and not _is_known(session, name):
+        raise CommandFailure(EX_DATAERR, f"there is no subscription {name}: subscriptions ls lists them")
     session.send("DELETE", f"{_subscriptions(session)}/{escaped(name)}", what=_what(session))
     session.say("closed")
 
@@ -188,6 +227,8 @@ def close_subscription(session: CommandSession, name: str) -> None:
 def delete_subscription(session: CommandSession, name: str) -> None:
     """Delete a durable subscription that nobody consumes: its queue, as subscriptions ls shows it."""
     session.confirm(f"delete the subscription {name} with its messages")
+    vhost = session.given_vhost or _CARBON
+    session.try_out(f"/queues/{escaped(vhost)}/{escaped(name)}", f"subscription '{name}' in vhost '{vhost}'")
     found = session.send("POST", f"{_subscriptions(session)}/delete", {"name": name}, what=_what(session))
     session.say(f"deleted, with {found['messages']} messages")
 

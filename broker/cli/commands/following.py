@@ -13,6 +13,7 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.queues import place, require_no_stream
+from broker.cli.duration import duration_in
 from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
@@ -61,7 +62,7 @@ class _Shape:
 )
 @click.option("--translate", metavar="COMMAND", help="print what this shell command makes of each payload")
 @click.option("--count", type=click.IntRange(0), default=0, help="end after so many; 0 for never")
-@click.option("--seconds", type=click.FloatRange(0), help="end after so long")
+@click.option("--seconds", type=duration_in("s"), metavar="DURATION", help="end after so many seconds, or 5m")
 def subscribe(
     session: CommandSession,
     queue: str | None,

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
+from broker.cli.duration import duration_in
 from broker.cli.failure import EX_OK, EX_TEMPFAIL, CommandFailure
 from broker.cli.progress import ProgressLine
 from broker.cli.session import CommandSession
@@ -15,15 +16,22 @@ from broker.cli.session import CommandSession
 _PATH: Final = "/broker/drain"
 _LOOK: Final = 0.5
 """Seconds between two looks how far a drain is."""
-_SECONDS: Final = click.FloatRange(0, 3600)
+_SECONDS: Final = duration_in("s", 0, 3600)
 
 
 @command(
     "drain",
     "node drain",
-    example=("brokerctl drain", "brokerctl drain --seconds 60", "brokerctl drain --status"),
+    example=("brokerctl drain", "brokerctl drain --seconds 2m", "brokerctl drain --status"),
 )
-@click.option("--seconds", type=_SECONDS, default=10.0, show_default=True, help="over which connections are closed")
+@click.option(
+    "--seconds",
+    type=_SECONDS,
+    metavar="DURATION",
+    default=10.0,
+    show_default=True,
+    help="over which connections are closed",
+)
 @click.option("--no-wait", is_flag=True, help="return at once")
 @click.option("--status", "only_status", is_flag=True, help="only show how far it is")
 def drain(session: CommandSession, seconds: float, no_wait: bool, only_status: bool) -> None:
@@ -61,8 +69,21 @@ def resume(session: CommandSession) -> None:
 @command(
     "shutdown", "stop", "node shutdown", example=("brokerctl shutdown --yes", "brokerctl shutdown --drain 30 --yes")
 )
-@click.option("--drain", "seconds", type=_SECONDS, help="over which connections are closed; otherwise as configured")
-@click.option("--wait", type=click.FloatRange(0), default=120.0, show_default=True, help="seconds for its end")
+@click.option(
+    "--drain",
+    "seconds",
+    type=_SECONDS,
+    metavar="DURATION",
+    help="over which connections are closed; otherwise as configured",
+)
+@click.option(
+    "--wait",
+    type=duration_in("s"),
+    metavar="DURATION",
+    default=120.0,
+    show_default=True,
+    help="for its end: seconds, or 5m",
+)
 def shutdown(session: CommandSession, seconds: float | None, wait: float) -> int:
     """Stop the node on this machine in order, and return when its process has ended."""
     session.confirm("stop the node")

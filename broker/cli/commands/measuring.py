@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
+from broker.cli.duration import duration_in
 from broker.cli.failure import EX_UNAVAILABLE, CommandFailure
 from broker.cli.session import CommandSession
 
@@ -42,7 +43,14 @@ _VIEWS: Final[dict[str, tuple[str, tuple[str, ...], dict[str, str], str]]] = {
 
 @command("top", "observer", example=("brokerctl top --count 1", "brokerctl top connections"))
 @click.argument("view", type=click.Choice(tuple(_VIEWS)), default="queues")
-@click.option("--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="seconds between looks")
+@click.option(
+    "--interval",
+    type=duration_in("s", 0.1),
+    metavar="DURATION",
+    default=2.0,
+    show_default=True,
+    help="seconds between looks",
+)
 @click.option("--count", type=click.IntRange(1), help="as many looks; on a terminal until Ctrl-C, otherwise one")
 @click.option("--limit", type=click.IntRange(1, 500), default=30, show_default=True, help="rows")
 def top(session: CommandSession, view: str, interval: float, count: int | None, limit: int) -> None:

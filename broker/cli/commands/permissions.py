@@ -17,6 +17,11 @@ def _who(session: CommandSession, user: str) -> str:
     return f"user '{user}' with permissions in vhost '{session.vhost}'"
 
 
+def _try_out(session: CommandSession, user: str) -> None:
+    session.try_out(f"/users/{escaped(user)}", f"user '{user}'")
+    session.try_out(f"/vhosts/{escaped(session.vhost)}", f"virtual host '{session.vhost}'")
+
+
 @command("list_permissions", "permissions ls", "permissions list", example="brokerctl list_permissions", of_vhost=True)
 def list_permissions(session: CommandSession) -> None:
     """List who may do what in a virtual host."""
@@ -48,6 +53,7 @@ def set_permissions(session: CommandSession, user: str, configure: str, write: s
     """Let a user configure, write and read queues and exchanges whose names these expressions match."""
     body = {"configure": configure, "write": write, "read": read}
     what = f"user '{user}', or no virtual host '{session.vhost}'"
+    _try_out(session, user)
     session.send("PUT", f"/permissions/{escaped(session.vhost)}/{escaped(user)}", body, what=what)
     session.say(f"permissions of {user!r} in {session.vhost!r} set")
 
@@ -88,6 +94,7 @@ def set_topic_permissions(session: CommandSession, user: str, exchange: str, wri
     """Let a user write and read keys that these expressions match, at a topic exchange."""
     body = {"exchange": exchange, "write": write, "read": read}
     what = f"user '{user}', or no virtual host '{session.vhost}'"
+    _try_out(session, user)
     session.send("PUT", f"/topic-permissions/{escaped(session.vhost)}/{escaped(user)}", body, what=what)
     session.say(f"keys of {user!r} at {exchange!r} set")
 

@@ -112,9 +112,10 @@ def add_queue(
         given["x-queue-type"] = queue_type
     body = {"durable": not transient, "auto_delete": auto_delete, "arguments": given}
     before = _arguments_of(session, name)
-    status, value = session.ask("PUT", place(session, name), body)
+    where = f"virtual host '{session.vhost}'"
+    status, value = session.ask("PUT", place(session, name), body, what=where)
     if status >= 400:
-        raise session.refused(status, value, f"virtual host '{session.vhost}'")
+        raise session.refused(status, value, where)
     done = "declared" if status == 201 else _difference(given, before, _arguments_of(session, name))
     session.say(f"queue {name!r} {done}")
 

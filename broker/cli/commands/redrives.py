@@ -94,6 +94,8 @@ def redrive(
 ) -> None:
     """Move messages of a queue back to where they died, or to another queue; the id that is told undoes it. Waits two
     seconds for the end; show_redrive tells what comes later."""
+    if session.is_dry_run:  # said before the command: the node judges it, and moves nothing
+        dry_run, session.is_dry_run = True, False
     wish = {"target": target, "where": where, "limit": limit, "rate": rate, "dry_run": dry_run}
     path = f"/broker{place(session, name)}/redrive"
     found = session.send("POST", path, wish, what=f"queue '{name}' in vhost '{session.vhost}'")
@@ -119,6 +121,7 @@ def show(session: CommandSession, number: int) -> None:
 @click.argument("number", type=int)
 def undo(session: CommandSession, number: int) -> None:
     """Put back what a redrive has moved, as far as it is still ready."""
+    session.try_out(_place(session, number), f"redrive {number}")
     found = session.send("POST", f"{_place(session, number)}/undo", what=f"redrive {number}")
     _tell(session, _await_end(session, found))
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from broker.cli.command import command
+from broker.cli.commands.queues import place as queue_place
 from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
@@ -58,6 +59,7 @@ def replay(
     limit: int | None,
 ) -> None:
     """Put copies of a stream's messages into a queue: all, or those from one offset or time up to another."""
+    session.try_out(queue_place(session, destination), f"queue '{destination}' in vhost '{session.vhost}'")
     place: Any = start
     count = 0
     while True:

@@ -57,7 +57,7 @@ async def find_messages(node: ManagedNode, call: Call) -> Any:
         for each in told:
             state = each.states.get(row["id"], {})
             row |= {**state, "deliveries": max(row["deliveries"], state.get("deliveries", 0))}
-    rows += [row for each in told for row in each.rows if row["id"] not in named]
+    rows += [row for each in told for row in each.rows if row["id"] not in named and row["id"] >= oldest]
     rows.sort(key=_id_of, reverse=True)
     access = await access_of(node, call, vhost)
     answer: Row = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.cli.alike import names_alike
+from broker.cli.alike import names_alike, place_of
 from broker.cli.failure import EX_UNAVAILABLE, CommandFailure
 
 
@@ -52,9 +52,11 @@ class Away(KnownNames):
         ("user 'order'", "/users"),
         ("virtual host 'order'", "/vhosts"),
         ("connection 'order'", "/connections"),
+        ("stream 'order' in virtual host 'a b'", "/queues/a%20b"),
     ],
 )
 def test_names_of_the_same_kind_are_looked_at(what: str, path: str) -> None:
+    assert place_of("a b", what) == f"{path}/order"
     node = KnownNames("other", "orders", "x")
     assert (names_alike(node, "a b", what), node.asked) == (["orders", "other"], [path])
 

@@ -225,6 +225,8 @@ def test_a_command_imports_nothing_that_takes_long(named: str, needed: set[str])
 @pytest.mark.parametrize(
     ("line", "code", "text"),
     [
+        ("bind '' orders k", 77, "it binds every queue by its name, and takes no other binding"),
+        ("delayed move 5 --delay soon", 64, "'soon' is no duration: say a number of milliseconds, or 500ms, 30s, 5m"),
         ("list_qeues", 64, "there is no command 'list_qeues'. Did you mean list_queues"),
         ("delete_queue", 64, "Missing argument 'NAME'. See brokerctl delete_queue --help"),
         ("list_queues --nope", 64, "No such option"),
@@ -278,8 +280,8 @@ def test_a_command_imports_nothing_that_takes_long(named: str, needed: set[str])
         ("unbind evnts orders", 65, "there is no exchange 'evnts' in vhost '/'. Did you mean events?"),
         ("bind events orders -p nope", 65, "there is no virtual host 'nope'"),
         ("delete_queue order --dry-run", 65, "there is no queue 'order' in vhost '/'. Did you mean orders?"),
-        ("queue add ''", 64, "a name is empty"),
-        ("delete_queue '' --yes", 64, "a name is empty"),
+        ("queue add ''", 64, "Invalid value for 'NAME': it is empty"),
+        ("delete_queue '' --yes", 64, "Invalid value for 'NAME': it is empty"),
         ("message find m --since 1767225600", 64, "seconds get three zeros more, 1767225600000"),
         ("message find m --since yesterday", 64, "neither milliseconds since 1970 nor a time of ISO 8601"),
         ("delayed ls --until 1767225600", 64, "seconds get three zeros more"),
@@ -549,9 +551,92 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(brokerctl: CommandLine
     assert brokerctl.executed == []
 
 
-@pytest.mark.parametrize("line", ["delete_queue nope", "purge_queue nope", "exchange rm nope", "delete_user nope"])
-def test_a_dry_run_finds_that_there_is_nothing_to_delete(brokerctl: CommandLine, line: str) -> None:
-    assert brokerctl(f"{line} --dry-run").code in (65, 67)
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("delete_queue nope", "queue 'nope'"),
+        ("purge_queue nope", "queue 'nope'"),
+        ("exchange rm nope", "exchange 'nope'"),
+        ("delete_user nope", "user 'nope'"),
+        ("queue add new -p none", "virtual host 'none'"),
+        ("exchange add new -p none", "virtual host 'none'"),
+        ("pub key x -e nope", "exchange 'nope'"),
+        ("get nope", "queue 'nope'"),
+        ("bind nope orders", "exchange 'nope'"),
+        ("bind events nope", "queue 'nope'"),
+        ("set_permissions nope a b c", "user 'nope'"),
+        ("set_permissions ann a b c -p none", "virtual host 'none'"),
+        ("set_topic_permissions nope amq.topic a b", "user 'nope'"),
+        ("set_user_limits nope '{\"max-channels\": 1}'", "user 'nope'"),
+        ("set_policy p x '{\"max-length\": 1}' -p none", "virtual host 'none'"),
+        ("queue redrive nope", "queue 'nope'"),
+        ("undo_redrive 9", "operation 9"),
+        ("streams replay nope orders", "queue 'nope'"),
+        ("streams replay orders nope", "queue 'nope'"),
+        ("dlc reroute nope --all", "queue 'nope'"),
+        ("subscriptions close nope", "subscription nope"),
+        ("subscriptions delete nope", "queue 'nope'"),
+        ("delayed cancel 5 -p none", "virtual host 'none'"),
+    ],
+)
+def test_a_dry_run_finds_that_what_it_is_about_is_missing(brokerctl: CommandLine, line: str, missing: str) -> None:
+    with_jms(brokerctl)
+    for ended in (brokerctl(f"{line} --dry-run"), brokerctl(f"--dry-run {line}")):
+        assert (ended.code in (65, 67), ended.out) == (True, "")
+        assert f"no {missing}" in ended.err
+
+
+def test_a_dry_run_counts_what_would_be_cancelled_or_moved(brokerctl: CommandLine) -> None:
+    waits = with_delayed(brokerctl)
+    for line in (f"cancel {waits} 5", f"move {waits} 5 --delay 1m"):
+        ended = brokerctl(f"delayed {line} --dry-run")
+        action = "delete" if "cancel" in line else "move"
+        assert (ended.code, ended.out) == (3, f"would {action} 1 delayed messages\n")
+        assert ended.err == "5: no such message waits\n"
+    assert brokerctl("delayed cancel --message-id order-17 --dry-run").out == "would delete 1 delayed messages\n"
+    ended = brokerctl("delayed cancel --message-id nope --dry-run")
+    assert (ended.code, ended.err) == (3, "no message with the message_id 'nope' waits\n")
+    assert brokerctl(f"delayed cancel {waits} --yes").code == 0
+
+
+def test_a_dry_run_counts_dead_letters(brokerctl: CommandLine) -> None:
+    dead = dead_letter(brokerctl)
+    for line in ("restore", "reroute orders", "delete"):
+        assert brokerctl(f"dlc {line} --all --dry-run").out == f"would {line.split()[0]} 1 dead letters\n"
+        ended = brokerctl(f"dlc {line} {dead} 7 --dry-run")
+        assert (ended.code, ended.out) == (3, f"would {line.split()[0]} 1 dead letters\n")
+        assert ended.err == "7: there is no such dead letter\n"
+    assert brokerctl("dlc delete --all --queue other --dry-run").out == "would delete 0 dead letters\n"
+    assert brokerctl(f"dlc show {dead}").code == 0
+
+
+def test_a_dry_run_asks_whether_the_node_would_listen(brokerctl: CommandLine) -> None:
+    for line in ("drain", "reload", "set_global_parameter place '\"x\"'", "add_vhost new"):
+        ended = brokerctl(f"--socket /nowhere/control {line} --dry-run", elsewhere=True)
+        assert (ended.code, ended.out) == (69, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "queue add ''",
+        "queue rm '' --yes",
+        "add_user '' x",
+        "exchange add ''",
+        "add_vhost ''",
+        "list_queues -p ''",
+        "get ''",
+        "streams show ''",
+        "set_policy '' x '{}'",
+        "set_permissions '' a b c",
+        "bind events ''",
+        "slots ''",
+    ],
+)
+def test_an_empty_name_is_refused_before_the_node_is_asked(brokerctl: CommandLine, line: str) -> None:
+    ended = brokerctl(line)
+    assert (ended.code, ended.out) == (64, "")
+    assert "it is empty: a name has at least one character" in ended.err
 
 
 def test_messages_are_followed_where_they_lie_and_none_is_shown_twice(brokerctl: CommandLine) -> None:

@@ -138,10 +138,11 @@ def test_a_search_says_how_far_it_looked_and_goes_on_there(node: HttpNode) -> No
     assert (len(second["items"]), second["looked_at"], second["next"]) == (1, 7, None)
 
 
-def test_what_is_older_than_asked_for_is_left_out(node: HttpNode) -> None:
-    publish(node, "orders", "order-17")
+@pytest.mark.parametrize("mode", [2, 1], ids=["stored", "in memory"])
+def test_what_is_older_than_asked_for_is_left_out(node: HttpNode, mode: int) -> None:
+    publish(node, "orders", "order-17", mode)
     node.harness.clock.advance(10)
-    publish(node, "orders", "order-17")
+    publish(node, "orders", "order-17", mode)
     newer, older = found(node, "message_id=order-17")
 
     assert found(node, f"message_id=order-17&since={older['came_ms'] + 1}") == [newer]
