@@ -21,6 +21,9 @@ _log = structlog.get_logger(__name__)
 _TRY_LATER: Final = 10.0
 """Seconds for which a server that has failed is tried after the others."""
 
+_TELL_AGAIN: Final = 10.0
+"""Seconds between two log lines about commits that did not wait."""
+
 
 class Servers:
     """The servers of one database; all connections of a store share what is known of them."""
@@ -31,6 +34,9 @@ class Servers:
         self._monotonic = monotonic
         self._failed_at: dict[Address, float] = {}
         self._in_use: Address | None = None
+        self._tell_at = float("-inf")
+        self.not_replicated = 0
+        """How many commits did not wait for the standby that they should have waited for."""
         self.where = f"{','.join(endpoint(*each) for each in self._addresses)}/{url.database}"
         """All of them and the database, for log lines, without anything secret."""
 
@@ -64,3 +70,16 @@ class Servers:
                     "the database is served by another server now", server=self.name(address), before=self.in_use
                 )
             self._in_use = address
+
+    def on_not_replicated(self) -> None:
+        """The server in use has told that a commit did not wait for its standby."""
+        self.not_replicated += 1
+        now = self._monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_AGAIN
+            _log.warning(
+                "a commit did not wait for the synchronous standby, and is not taken for done",
+                server=self.in_use,
+                commits=self.not_replicated,
+                advice="do not cancel or end sessions that wait (wait_event SyncRep); bring the standby back",
+            )

@@ -10,7 +10,7 @@ import logging
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, Protocol, TypeVar
@@ -65,6 +65,10 @@ class Failure(Enum):
     BUG = auto()  # the statement is wrong and will never succeed
 
 
+class NotReplicated(Exception):
+    """A commit is done, but the server did not wait until a standby has it: it is in doubt as one without an answer."""
+
+
 class Driver(Protocol):
     """What differs between database servers besides their statements."""
 
@@ -89,6 +93,19 @@ class Driver(Protocol):
 
     async def end_hung_sessions(self, raw: Any) -> int:
         """End those of brokers; return how many there were. Only where `sessions_may_hang`."""
+        ...
+
+    def refuse_unreplicated(self, raw: Any) -> None:
+        """Raise `NotReplicated` when the server has told of a commit over `raw`, since the last call, that it did not
+        wait for the standby that its settings demand.
+        """
+        ...
+
+    async def write_anyway(self, connection: AsyncConnection) -> None:
+        """Write something, so that the commit waits as that of any change does, whether or not anything was changed.
+
+        On a server that takes no writes it does nothing.
+        """
         ...
 
     def abort(self, raw: Any) -> None:
@@ -150,6 +167,10 @@ class Engine:
         self._connections: WeakSet[Any] = WeakSet()
         self._looks_again_at = 0.0
         """When to look for hung sessions again, by the loop's clock."""
+        self._doubts = self._resolved = 0
+        """How many blocks ended without telling what came of their commits, and how many of these were before a commit
+        that was waited for.
+        """
         self._age = 0
         """Grows when a server has said that it takes no writes any more: connections of an earlier age are closed."""
         # SQLAlchemy keeps five of the connections; the others are closed when they are given back.
@@ -218,7 +239,7 @@ class Engine:
             async with self.connection(deadline) as connection:
                 if isolation is not None:
                     await connection.execution_options(isolation_level=isolation)
-                async with connection.begin():
+                async with self.committing(connection):
                     return await connection.run_sync(function)
 
         return await self.own(self.retrying(once, again=Failure.LOST))
@@ -231,13 +252,31 @@ class Engine:
         with self.deadline(raw, deadline):
             try:
                 yield connection
-            except BaseException:
+                self.driver.refuse_unreplicated(raw)
+            except BaseException as error:
+                if self._failure(error) in (None, Failure.LOST, Failure.BUSY):
+                    self._doubts += 1
                 self.driver.abort(raw)
                 with suppress(Exception):
                     await connection.invalidate()
                 raise
             finally:
                 await connection.close()
+
+    @asynccontextmanager
+    async def committing(self, connection: AsyncConnection, *, is_single: bool = False) -> AsyncIterator[None]:
+        """Commit what the block does: in one transaction, or its one statement by itself if it `is_single`.
+
+        While a commit is in doubt it may be that what the block finds done is on this server only, and that it has
+        nothing to write for which its commit would wait. So something is written then.
+        """
+        async with nullcontext() if is_single else connection.begin():
+            yield
+            doubts = self._doubts
+            if doubts != self._resolved:
+                await self.driver.write_anyway(connection)
+        self.driver.refuse_unreplicated((await connection.get_raw_connection()).driver_connection)
+        self._resolved = max(self._resolved, doubts)
 
     @asynccontextmanager
     async def raw(self, deadline: float | None = None) -> AsyncIterator[Any]:
@@ -308,6 +347,7 @@ class Engine:
     @contextmanager
     def deadline(self, raw: Any, seconds: float | None = None) -> Iterator[None]:
         """Close the connection `raw` when the block takes longer than `seconds`; raise `StoreUnavailable` then.
+        Raise `NotReplicated` when a commit in the block did not wait for its standby.
 
         Closing the socket cancels nothing: a commit that was sent may still be done.
         """
@@ -322,6 +362,7 @@ class Engine:
         timer = asyncio.get_running_loop().call_later(allowed, expire)
         try:
             yield
+            self.driver.refuse_unreplicated(raw)
         except BaseException as error:
             if expired and isinstance(error, Exception):
                 raise StoreUnavailable(f"{self.driver.where} has not answered for {allowed:g} s") from error
@@ -391,10 +432,12 @@ class Engine:
             return StoreFull(text)
         return StoreError(text) if failure is Failure.BUG else StoreUnavailable(text)
 
-    def _failure(self, error: Exception) -> Failure | None:
-        """Return the class of `error`; None when it is one of the broker's own already."""
-        if isinstance(error, BrokerError):
+    def _failure(self, error: BaseException) -> Failure | None:
+        """Return the class of `error`; None when it is one of the broker's own already, or no error."""
+        if isinstance(error, BrokerError) or not isinstance(error, Exception):
             return None
+        if isinstance(error, NotReplicated):
+            return Failure.LOST
         if isinstance(error, PoolTimeout | MemoryError):
             return Failure.BUSY
         return self.driver.failure(_cause(error))

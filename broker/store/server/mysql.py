@@ -16,7 +16,9 @@ from weakref import WeakSet
 import aiomysql
 import pymysql
 import structlog
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, ER
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.config.connection_options import ConnectionOptions
 from broker.config.server_hosts import Address
@@ -47,7 +49,7 @@ from broker.store.server.mysql_statements import (
     page,
     parts,
 )
-from broker.store.server.safety import MYSQL_STATUS, MYSQL_VARIABLES, mysql_findings
+from broker.store.server.safety import MYSQL_STATUS, MYSQL_VARIABLES, UNANSWERED, mysql_findings
 from broker.store.server.streams import append_in_mysql
 from broker.store.server.tls import tls_context
 
@@ -82,6 +84,12 @@ _VARIABLES: Final = ("max_allowed_packet", *_READ_ONLY, "wsrep_on", "tidb_enable
 # A transaction sees what was committed on any server before it began.
 _SEE_OTHERS: Final = "SET SESSION wsrep_sync_wait = 15"
 
+# A row that means nothing: the replica has to answer for it as for any other.
+_WRITE_ANYWAY: Final = (
+    "INSERT INTO MB_MSG_STORE_STATUS (NODE_ID,TIME_STAMP) VALUES ('(commit in doubt)',1)"
+    " ON DUPLICATE KEY UPDATE TIME_STAMP=TIME_STAMP+1"
+)
+
 _SMALLEST_PACKET: Final = 1 << 20
 _LARGEST_STATEMENT: Final = 4 << 20
 
@@ -112,6 +120,8 @@ class MySql:
         self._needs_writes = needs_writes
         self._with_local_locks: WeakSet[Any] = WeakSet()
         self._judged: object = None
+        self._unanswered: tuple[str, int] | None = None
+        """The server that was judged last, and how many of its commits no replica has answered."""
         self.servers = servers or Servers(url)
         self.where = self.servers.where
 
@@ -209,6 +219,17 @@ class MySql:
         else:
             yield _MYSQL_LIMIT
 
+    def refuse_unreplicated(self, raw: Any) -> None:
+        """Do nothing: a primary that gives up its replicas tells no client, only its status (`check_safety`)."""
+
+    async def write_anyway(self, connection: AsyncConnection) -> None:
+        if self._needs_writes:
+            try:
+                await connection.exec_driver_sql(_WRITE_ANYWAY)
+            except ProgrammingError as error:  # there is no schema yet, or it is another one
+                if error.orig is None or error.orig.args[0] != ER.NO_SUCH_TABLE:
+                    raise
+
     def abort(self, raw: Any) -> None:
         writer = raw._writer  # `close` alone would first send what is still in the buffer
         raw.close()
@@ -247,10 +268,23 @@ class MySql:
     async def check_safety(self, raw: Any) -> list[str]:
         variables = await _shown(raw, "GLOBAL VARIABLES", MYSQL_VARIABLES)
         status = await _shown(raw, "GLOBAL STATUS", MYSQL_STATUS)
+        self._tell_unanswered(sum(int(status.pop(name, "0")) for name in UNANSWERED))
         if (variables, status) != self._judged:
             self._judged = variables, status
             _log.info("what a commit means", where=self.servers.in_use, **variables, **status)
         return list(mysql_findings(variables, status))
+
+    def _tell_unanswered(self, count: int) -> None:
+        """Tell of commits since the last look for which no replica has answered, of whichever client."""
+        server = self.servers.in_use
+        before, self._unanswered = self._unanswered, (server, count)
+        if before is not None and before[0] == server and before[1] < count:
+            _log.warning(
+                "commits were done that no replica has answered",
+                server=server,
+                commits=count - before[1],
+                advice="a fail-over may lose them; set rpl_semi_sync_master_timeout to an hour or more",
+            )
 
     async def refuse_shared_sessions(self, raw: Any, other: Any) -> None:
         """Do nothing: a proxy for MySQL keeps a session that has settings of its own."""

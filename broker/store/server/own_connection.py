@@ -102,10 +102,9 @@ class _Call:
                 return None  # the connection came too late for this call, and is there for the next one
             self._lent = (await connection.get_raw_connection()).driver_connection
             try:
-                if self._is_single:
-                    return await connection.run_sync(self._function)
-                await connection.execution_options(isolation_level="READ COMMITTED")
-                async with connection.begin():
+                if not self._is_single:
+                    await connection.execution_options(isolation_level="READ COMMITTED")
+                async with self._engine.committing(connection, is_single=self._is_single):
                     return await connection.run_sync(self._function)
             finally:
                 self._lent = None

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import asyncpg
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.config.connection_options import ConnectionOptions
 from broker.config.server_hosts import Address
@@ -28,7 +29,7 @@ from broker.store.server.addresses import Servers
 from broker.store.server.batch import Rows, joined_contents
 from broker.store.server.branches import change_in_postgresql
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
-from broker.store.server.engine import Failure, SessionTimeouts, keep_alive
+from broker.store.server.engine import Failure, NotReplicated, SessionTimeouts, keep_alive
 from broker.store.server.keys import claim_in_postgresql
 from broker.store.server.safety import postgresql_findings
 from broker.store.server.streams import append_in_postgresql
@@ -179,6 +180,16 @@ _STANDBYS: Final = (
 _ABSENT: Final = "SELECT slot_name FROM pg_replication_slots WHERE slot_type='physical' AND NOT active ORDER BY 1"
 
 
+_STANDBY_WAIT: Final = "syncrep.c"
+"""The source file of the server that warns when a commit does not wait for its standby; of any other it is a trigger or
+an extension that warns with the same code.
+"""
+# An entry of the log that means nothing, for whose commit the server waits as for that of a row.
+_WRITE_ANYWAY: Final = (
+    "SELECT CASE current_setting('transaction_read_only') WHEN 'off'"
+    " THEN pg_logical_emit_message(true,'cordillera','') END"
+)
+
 # Without a prepared statement, which such a pooler may not know; so an error has to carry the answer.
 _TELL_SESSION: Final = (
     "DO $$ BEGIN RAISE EXCEPTION '%', coalesce(current_setting('cordillera.session', true), ''); END $$"
@@ -237,7 +248,7 @@ class PostgreSql:
         self._url = url
         self._options = options
         self._judged: object = None
-        self._warned: set[int] = set()
+        self._warned: WeakSet[Any] = WeakSet()
         self._prepared: WeakSet[Any] = WeakSet()
         self._needs_writes = needs_writes
         self.servers = servers or Servers(url)
@@ -269,9 +280,18 @@ class PostgreSql:
         return raw
 
     def _on_notice(self, raw: Any, notice: Any) -> None:
-        # Only a warning tells that a commit did not wait for the standby.
-        if notice.sqlstate == "01000":
-            self._warned.add(raw.get_server_pid())
+        # Only a warning tells that a commit did not wait for the standby. Its text depends on the server's language.
+        if notice.sqlstate == "01000" and notice.server_source_filename == _STANDBY_WAIT:
+            self._warned.add(raw)
+            self.servers.on_not_replicated()
+
+    def refuse_unreplicated(self, raw: Any) -> None:
+        if raw in self._warned:
+            self._warned.discard(raw)
+            raise NotReplicated("the commit did not wait for the synchronous standby")
+
+    async def write_anyway(self, connection: AsyncConnection) -> None:
+        await connection.exec_driver_sql(_WRITE_ANYWAY)
 
     def abort(self, raw: Any) -> None:
         if not raw.is_closed():
@@ -396,13 +416,10 @@ class PostgreSql:
                 await raw.execute(_DELETE_ORPHANS, sorted(row[0] for row in named))
 
     async def commit(self, raw: Any) -> None:
-        pid = raw.get_server_pid()
-        self._warned.discard(pid)
         answer = await raw.execute("COMMIT")
         if answer != "COMMIT":
             raise StoreUnavailable(f"{self.where}: the commit was answered with {answer}")
-        if pid in self._warned:
-            raise StoreUnavailable(f"{self.where}: the commit did not wait for the synchronous standby")
+        self.refuse_unreplicated(raw)
 
     async def roll_back(self, raw: Any) -> None:
         await raw.execute("ROLLBACK")

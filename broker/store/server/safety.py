@@ -17,7 +17,10 @@ MYSQL_VARIABLES: Final = (
         for name in ("enabled", "timeout", "wait_point", "wait_no_slave")
     ),
 )
+UNANSWERED: Final = ("Rpl_semi_sync_master_no_tx", "Rpl_semi_sync_source_no_tx")
+"""Commits that a primary did not let wait for its replicas, though it is semi-synchronous."""
 MYSQL_STATUS: Final = (
+    *UNANSWERED,
     "Slaves_connected",
     "wsrep_cluster_size",
     "wsrep_incoming_addresses",

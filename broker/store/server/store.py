@@ -131,7 +131,7 @@ class ServerStore:
 
     @property
     def connects(self) -> int:
-        return self._writer.connects + self._guards
+        return self._writer.connects + self._guards + self._dialect.servers.not_replicated
 
     async def look(self) -> StoreLook:
         await self._engine.open()
@@ -466,7 +466,7 @@ class ServerStore:
             with self._engine.deadline(raw, _LONG_DEADLINE):
                 if not await self._dialect.lock(raw, "schema", wait=60.0, silence=_LONG_DEADLINE):
                     raise StoreUnavailable(f"{self._dialect.where}: another node has been setting up for 60 s")
-                async with self._engine.connection(_LONG_DEADLINE) as connection, connection.begin():
+                async with self._engine.connection(_LONG_DEADLINE) as connection, self._engine.committing(connection):
                     await connection.run_sync(migrate.upgrade, self._make_way)
         finally:
             self._dialect.abort(raw)

@@ -60,10 +60,10 @@ def watched() -> Watched:
     return Watched()
 
 
-async def test_settings_are_judged_every_hour(watched: Watched) -> None:
+async def test_settings_are_judged_every_ten_seconds(watched: Watched) -> None:
     await watched.watch.judge()
 
-    await watched.go_on(3599)
+    await watched.go_on(9)
     assert watched.store.judged == 1
 
     await watched.go_on(2)

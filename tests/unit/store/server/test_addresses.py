@@ -70,3 +70,15 @@ def test_a_change_of_the_server_in_use_is_told_once(servers: Servers) -> None:
             servers.on_connected(address)
 
     assert [(line["server"], line["before"]) for line in logs] == [("db2:5432/mb", "db1:5432/mb")]
+
+
+def test_commits_that_did_not_wait_are_all_counted_and_told_every_ten_seconds(servers: Servers, clock: Clock) -> None:
+    servers.on_connected(SECOND)
+    with capture_logs() as logs:
+        for _ in range(3):
+            servers.on_not_replicated()
+        clock.now += 10
+        servers.on_not_replicated()
+
+    assert [(line["server"], line["commits"]) for line in logs] == [("db2:5432/mb", 1), ("db2:5432/mb", 4)]
+    assert servers.not_replicated == 4

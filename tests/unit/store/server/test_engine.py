@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -15,7 +16,7 @@ from broker.config.server_hosts import Address
 from broker.config.store_url import parse
 from broker.errors import ConfigError, StoreError, StoreFull, StoreLocked, StoreUnavailable
 from broker.store.server.addresses import Servers
-from broker.store.server.engine import Engine, Failure, PoolLimits
+from broker.store.server.engine import Engine, Failure, NotReplicated, PoolLimits
 
 
 class DriverError(Exception):
@@ -44,6 +45,8 @@ class FakeDriver:
     def __init__(self) -> None:
         self.aborted: list[Any] = []
         self.looks = 0
+        self.unreplicated = 0
+        self.written = 0
         self.on_abort: Callable[[], None] = lambda: None
         self.refusal: Exception | None = None
         self.refusals: dict[str, Exception] = {}
@@ -61,6 +64,14 @@ class FakeDriver:
     async def end_hung_sessions(self, raw: Any) -> int:
         self.looks += 1
         return 1
+
+    def refuse_unreplicated(self, raw: Any) -> None:
+        if self.unreplicated:
+            self.unreplicated -= 1
+            raise NotReplicated("the commit did not wait for the synchronous standby")
+
+    async def write_anyway(self, connection: Any) -> None:
+        self.written += 1
 
     def abort(self, raw: Any) -> None:
         self.aborted.append(raw)
@@ -402,3 +413,52 @@ async def test_nothing_is_begun_on_a_closed_engine(engine: Engine) -> None:
     await engine.close()
 
     engine.start(work())
+
+
+async def test_a_commit_that_did_not_wait_for_its_standby_is_an_outage_to_be_tried_again(
+    driver: FakeDriver, engine: Engine
+) -> None:
+    driver.unreplicated = 2
+
+    async def once() -> None:
+        with engine.deadline("raw", 60.0):
+            pass
+
+    with pytest.raises(StoreUnavailable, match="mb: the commit did not wait for the synchronous standby"):
+        await engine.retrying(once, again=Failure.LOST)
+    await engine.retrying(once)
+
+
+class Begun:
+    """A connection of SQLAlchemy with one of the driver's."""
+
+    driver_connection = "raw"
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[None]:
+        yield
+
+    async def get_raw_connection(self) -> Begun:
+        return self
+
+
+@pytest.mark.parametrize("is_single", [True, False])
+async def test_after_a_commit_in_doubt_each_one_writes_until_one_was_waited_for(
+    driver: FakeDriver, engine: Engine, is_single: bool
+) -> None:
+    async def commit() -> None:
+        async with engine.committing(cast(Any, Begun()), is_single=is_single):
+            pass
+
+    await commit()
+    assert driver.written == 0
+
+    engine._doubts += 1
+    driver.unreplicated = 1
+    with pytest.raises(NotReplicated):
+        await commit()
+    assert driver.written == 1
+
+    await commit()
+    await commit()
+    assert driver.written == 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pymysql
 import pytest
+from sqlalchemy.exc import ProgrammingError
+from structlog.testing import capture_logs
 
 from broker.config.connection_options import ConnectionOptions
 from broker.config.store_url import parse
@@ -116,3 +118,65 @@ async def test_tidb_with_locks_that_lock_nothing_is_refused(dialect: MySql) -> N
         ConfigError, match=r"tidb_enable_noop_functions is ON: TiDB then accepts locks that lock nothing"
     ):
         await dialect._judge(Raw(version=TIDB), {"tidb_enable_noop_functions": "ON"})
+
+
+UNANSWERED = "Rpl_semi_sync_master_no_tx"
+
+
+async def test_commits_that_no_replica_has_answered_are_told_once(dialect: MySql) -> None:
+    raw = Raw()
+    with capture_logs() as logs:
+        for count in ("5", "5", "7", "7", "0", "1"):
+            raw.status = {UNANSWERED: count}
+            await dialect.check_safety(raw)
+
+    told = [line["commits"] for line in logs if line["event"] == "commits were done that no replica has answered"]
+    assert told == [2, 1]
+
+
+async def test_the_count_of_another_server_is_not_compared(dialect: MySql) -> None:
+    raw = Raw(status={UNANSWERED: "0"})
+    with capture_logs() as logs:
+        await dialect.check_safety(raw)
+        dialect.servers.on_connected(("db2", 3306))
+        raw.status = {UNANSWERED: "9"}
+        await dialect.check_safety(raw)
+
+    assert "commits were done that no replica has answered" not in [line["event"] for line in logs]
+
+
+class Connection:
+    """A connection of SQLAlchemy whose server answers with an error, if any."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+        self.heard: list[str] = []
+
+    async def exec_driver_sql(self, statement: str) -> None:
+        self.heard.append(statement)
+        if self.code:
+            raise ProgrammingError(statement, None, pymysql.err.ProgrammingError(self.code, "why"))
+
+
+async def test_a_row_is_written_for_which_a_replica_has_to_answer(dialect: MySql) -> None:
+    connection = Connection()
+
+    await dialect.write_anyway(cast(Any, connection))
+
+    assert connection.heard[0].startswith("INSERT INTO MB_MSG_STORE_STATUS ")
+
+
+async def test_where_there_is_no_schema_yet_nothing_can_be_in_doubt(dialect: MySql) -> None:
+    await dialect.write_anyway(cast(Any, Connection(1146)))
+    with pytest.raises(ProgrammingError):
+        await dialect.write_anyway(cast(Any, Connection(1064)))
+
+
+async def test_nothing_is_written_where_servers_need_take_no_writes() -> None:
+    connection = Connection()
+
+    await MySql(parse("jdbc:mysql://db1/mb"), ConnectionOptions(), needs_writes=False).write_anyway(
+        cast(Any, connection)
+    )
+
+    assert connection.heard == []

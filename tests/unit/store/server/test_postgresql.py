@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from broker.ports.slot import Slot
 from broker.ports.store import Batch
 from broker.store.server.batch import rows_of
 from broker.store.server.dialect import Marker
-from broker.store.server.engine import Failure
+from broker.store.server.engine import Failure, NotReplicated
 from broker.store.server.postgresql import PostgreSql
 from tests.contract.harness import INVOICES, ORDERS, expiring, message
 
@@ -111,23 +112,29 @@ def test_an_error_says_what_can_be_done(error: BaseException, meaning: Failure) 
     assert plain().failure(error) is meaning
 
 
-def test_a_warning_of_the_server_counts_once_for_its_connection() -> None:
-    """It tells that a commit did not wait for the standby."""
-    dialect, heard = plain(), Connection(7)
-    dialect._on_notice(heard, Notice("00000"))
-    assert 7 not in dialect._warned
-    dialect._on_notice(heard, Notice("01000"))
-    assert 7 in dialect._warned
+@pytest.mark.parametrize(
+    ("code", "source", "is_told"),
+    [
+        ("01000", "syncrep.c", True),
+        ("00000", "syncrep.c", False),
+        ("01000", "pl_exec.c", False),
+        ("01000", None, False),
+    ],
+)
+def test_of_all_that_a_server_tells_one_warning_means_that_a_commit_did_not_wait(
+    code: str, source: str | None, is_told: bool
+) -> None:
+    dialect, heard, another = plain(), Listener(), Listener()
+    dialect._on_notice(heard, Notice(code, source))
 
-
-@dataclass
-class Connection:
-    pid: int
-
-    def get_server_pid(self) -> int:
-        return self.pid
+    dialect.refuse_unreplicated(another)
+    with pytest.raises(NotReplicated) if is_told else nullcontext():
+        dialect.refuse_unreplicated(heard)
+    dialect.refuse_unreplicated(heard)
+    assert dialect.servers.not_replicated == int(is_told)
 
 
 @dataclass
 class Notice:
     sqlstate: str
+    server_source_filename: str | None

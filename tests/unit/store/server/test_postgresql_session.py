@@ -17,7 +17,7 @@ from broker.ports.branches import BranchKey, PreparedBranch, Xid
 from broker.ports.store import Batch
 from broker.store.server.batch import rows_of
 from broker.store.server.dialect import Marker
-from broker.store.server.engine import SessionTimeouts
+from broker.store.server.engine import NotReplicated, SessionTimeouts
 from broker.store.server.postgresql import PREPARE, PostgreSql
 
 MARKER = Marker(3, "abc123", 8, "node-a")
@@ -45,9 +45,6 @@ class Raw:
         return self.answer(statement, arguments)
 
     fetchval = fetchrow = fetch = execute
-
-    def get_server_pid(self) -> int:
-        return 7
 
 
 def dialect(timeouts: SessionTimeouts | None = None, schema: str = "") -> PostgreSql:
@@ -144,20 +141,20 @@ async def test_the_statement_of_every_batch_is_planned_once_for_a_connection() -
 
 @dataclass
 class Notice:
-    sqlstate: str
+    sqlstate: str = "01000"
+    server_source_filename: str = "syncrep.c"
 
 
-async def test_a_commit_for_which_the_server_warned_is_in_doubt_and_a_warning_before_it_means_nothing() -> None:
+async def test_a_commit_for_which_the_server_warned_is_in_doubt() -> None:
     speaker, raw = dialect(), Raw()
-    speaker._on_notice(raw, Notice("01000"))
     await speaker.commit(raw)
 
     def warn(statement: str, _: tuple[Any, ...]) -> str:
-        speaker._on_notice(raw, Notice("01000"))
+        speaker._on_notice(raw, Notice())
         return statement
 
     raw.answer = warn
-    with pytest.raises(StoreUnavailable, match="the commit did not wait for the synchronous standby"):
+    with pytest.raises(NotReplicated, match="the commit did not wait for the synchronous standby"):
         await speaker.commit(raw)
 
 
