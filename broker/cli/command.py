@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from broker.cli.duration import duration_in
 from broker.cli.output import FORMATS
 from broker.cli.session import CommandSession
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _NAMES: Final[Mapping[str, str]] = {
     "queue": "queues",
@@ -22,6 +25,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "common_vhost": "vhosts",
 }
 """What names parameters of these names are, for completion."""
+_FILES: Final = frozenset(("path", "file", "folder", "common_ca_file", "common_socket", "common_config"))
+"""Parameters that name a file or a folder, for completion."""
 _NEVER_EMPTY: Final = frozenset(
     ("name", "queue", "target", "destination", "user", "of_user", "stream", "consumer", "common_vhost")
 )
@@ -34,6 +39,17 @@ class BrokerCommand(click.Command):
 
     names: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options that all commands have, too, though help shows them once."""
+        from click.shell_completion import CompletionItem
+
+        found = super().shell_complete(ctx, incomplete)
+        if not incomplete.startswith("--"):
+            return found
+        common = (each for each in self.params if isinstance(each, click.Option) and each.hidden and each.help)
+        names = [name for each in common for name in each.opts if name.startswith(incomplete)]
+        return [*found, *map(CompletionItem, names)]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
@@ -66,6 +82,8 @@ def command(
         kinds = {**_NAMES, **completes}
         for parameter in made.params:
             _complete(parameter, kinds)
+            if parameter.name in _FILES:
+                parameter.type = click.Path()
             if parameter.name in _NEVER_EMPTY:
                 parameter.callback = _not_empty(parameter.callback)
         return made

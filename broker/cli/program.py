@@ -85,8 +85,17 @@ class Spellings(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
+        if "-" in incomplete.lstrip("-"):
+            found += self._with_hyphens(ctx, incomplete)
         arguments = [each for each in self.own.params if isinstance(each, click.Argument)] if self.own else []
         return [*found, *(item for each in arguments for item in each.shell_complete(ctx, incomplete))]
+
+    def _with_hyphens(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, written with hyphens."""
+        from click.shell_completion import CompletionItem
+
+        shown = [name for name, each in self.commands.items() if "_" in name and not each.hidden]
+        return [CompletionItem(name) for each in shown if (name := each.replace("_", "-")).startswith(incomplete)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == _OWN:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.ports import quiet_port
 from benchmarks.nodes.process import BrokerProcess
 from broker.cli.program import run
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +58,33 @@ def test_both_ways_lead_to_the_same_node(broker: BrokerProcess, brokerctl: Calla
     assert brokerctl(*control, "subscriptions", "ls") == (0, "id\n", "")
     code, _, error = brokerctl("--url", http[1].replace("guest:guest", "guest:wrong"), "list_queues")
     assert (code, error.count("\n")) == (77, 1)
+
+
+COMPLETING = """
+eval "$(brokerctl completion bash)"
+compopt() { :; }
+try() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _brokerctl_completion brokerctl "${!#}"
+    echo "${COMPREPLY[*]}"
+}
+"""
+
+
+def test_bash_completes_commands_options_and_names_for_a_user_who_has_set_up_nothing_else(
+    broker: BrokerProcess, brokerctl: Callable[..., Told], tmp_path: Path
+) -> None:
+    socket = f"{broker.config.parent}/data/mb.db.control"
+    assert brokerctl("--socket", socket, "queue", "add", "invoices")[0] == 0
+    program = tmp_path / "brokerctl"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m broker.cli "$@"\n')
+    program.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    lines = ("list_qu", "list-qu", "list_queues --jsonl", "queue show inv", "config check /")
+    script = COMPLETING + "".join(f"try brokerctl {line}\n" for line in lines)
+    command = ["bash", "--norc", "--noprofile", "-c", script]
+    found = subprocess.run(
+        command, env=environ | {"BROKER_SOCKET": socket}, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert found.stderr == ""
+    assert found.stdout.splitlines() == ["list_queues", "list-queues", "--jsonl", "invoices", ""]
