@@ -6,6 +6,7 @@ The text of the hot statements is in `mysql_statements`.
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -56,18 +57,21 @@ from broker.store.server.tls import tls_context
 _log = structlog.get_logger(__name__)
 
 _CODES: Final = {
-    # 3101 is MySQL's group replication; the codes above 8000 are TiDB's, of which 9007 is a conflict of writes.
-    Failure.CONFLICT: (1213, 1205, 1020, 3101, 8002, 8005, 8022, 8028, 9007),
+    # 3101 is MySQL's group replication; the codes above 8000 are TiDB's: conflicts of writes, a schema that has changed
+    # meanwhile, a transaction that has ended by itself.
+    Failure.CONFLICT: (1213, 1205, 1020, 3101, 8002, 8005, 8022, 8028, 8147, 8229, 9007),
     # 1180 is a commit of which a Galera node does not know what came of it, 8501 one of TiDB.
     Failure.LOST: (
         *(1053, 1080, 1152, 1158, 1159, 1160, 1161, 1180, 1184, 1927),
         *(2002, 2003, 2006, 2013, 2014, 2055, 4031, 8501),
     ),
     Failure.FULL: (1021, 1114, 1026, 3),
-    # 1047 is a Galera node that is not ready; 3796 and 3797 are of group replication, 9001 to 9006 TiDB's.
+    # 1047 is a Galera node that is not ready; 3796 and 3797 are of group replication. Of TiDB: no memory (8001, 8175),
+    # limits that an operator can raise meanwhile (8004, 8025, 8252, 9500), and other servers of it that do not answer.
     Failure.BUSY: (
         *(1040, 1129, 1041, 1037, 1038, 1135, 1203, 1226, 1969, 3024, 1317, 1047, 3100, 3796, 3797),
-        *(9001, 9002, 9003, 9004, 9005, 9006),
+        *(8001, 8004, 8025, 8027, 8055, 8120, 8175, 8252),
+        *(9001, 9002, 9003, 9004, 9005, 9006, 9008, 9010, 9500),
     ),
     Failure.READ_ONLY: (1290, 1792, 1836),
     Failure.REFUSED: (1044, 1045, 1049, 1142, 1143, 1227, 1251, 1698, 1130, 2059, 2061),
@@ -79,8 +83,14 @@ _SQL_MODE: Final = "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
 # MySQL cannot limit the time of an open transaction, only that of a session without statements.
 _MYSQL_LIMIT: Final = "wait_timeout = 60"
 
-_READ_ONLY: Final = ("read_only", "super_read_only", "innodb_read_only")
-_VARIABLES: Final = ("max_allowed_packet", *_READ_ONLY, "wsrep_on", "tidb_enable_noop_functions")
+_READ_ONLY: Final = (
+    *("read_only", "super_read_only", "innodb_read_only"),
+    *("tidb_restricted_read_only", "tidb_super_read_only"),
+)
+_LAZY_CHECK: Final = "tidb_constraint_check_in_place_pessimistic"
+_VARIABLES: Final = ("max_allowed_packet", *_READ_ONLY, "wsrep_on", "tidb_enable_noop_functions", _LAZY_CHECK)
+_OLDEST_TIDB: Final = (6, 2)
+"""The first version with savepoints; locks by name it has had since 6.1."""
 # A transaction sees what was committed on any server before it began.
 _SEE_OTHERS: Final = "SET SESSION wsrep_sync_wait = 15"
 
@@ -192,16 +202,26 @@ class MySql:
             await _execute(raw, _SEE_OTHERS)
             self._with_local_locks.add(raw)
         if is_tidb(raw):
-            if variables.get("tidb_enable_noop_functions", "OFF") != "OFF":
-                raise ConfigError(
-                    f"{self.where}: tidb_enable_noop_functions is {variables['tidb_enable_noop_functions']}: TiDB then"
-                    " accepts locks that lock nothing; set it to OFF"
-                )
-            await _execute(raw, "SET SESSION tidb_txn_mode = 'pessimistic'")
-            self._with_local_locks.add(raw)
+            await self._judge_tidb(raw, variables)
         is_on = [name for name in _READ_ONLY if variables.get(name, "OFF") not in ("OFF", "0")]
         if is_on and self._needs_writes:
             raise StoreUnavailable(f"this server takes no writes ({is_on[0]} is {variables[is_on[0]]})")
+
+    async def _judge_tidb(self, raw: Any, variables: Mapping[str, str]) -> None:
+        """Set the session up. Raises `ConfigError` for a version, and for an option, with which it cannot serve."""
+        version = tidb_version(raw)
+        if _numbers(version) < _OLDEST_TIDB:
+            raise ConfigError(f"{self.where}: TiDB {version} has no savepoints; version 6.2 or later is needed")
+        if variables.get("tidb_enable_noop_functions", "OFF") != "OFF":
+            raise ConfigError(
+                f"{self.where}: tidb_enable_noop_functions is {variables['tidb_enable_noop_functions']}: TiDB then"
+                " accepts locks that lock nothing; set it to OFF"
+            )
+        settings = ["tidb_txn_mode = 'pessimistic'"]
+        if variables.get(_LAZY_CHECK) == "OFF":  # a key that is there would only be found by the commit
+            settings.append(f"{_LAZY_CHECK} = ON")
+        await _execute(raw, f"SET SESSION {', '.join(settings)}")
+        self._with_local_locks.add(raw)
 
     async def end_hung_sessions(self, raw: Any) -> int:
         return 0
@@ -257,7 +277,7 @@ class MySql:
     async def describe(self, raw: Any) -> str:
         version = str(raw.get_server_info()).removeprefix("5.5.5-")
         if is_tidb(raw):
-            return f"TiDB {version.partition('TiDB-')[2]}"
+            return f"TiDB {tidb_version(raw)}"
         name = "MariaDB" if "mariadb" in version.lower() else "MySQL"
         product = f"{name} {version.partition('-')[0]}"
         if not self.has_local_locks(raw):
@@ -266,6 +286,8 @@ class MySql:
         return f"{product} (Galera, servers: {size.get('wsrep_cluster_size')})"
 
     async def check_safety(self, raw: Any) -> list[str]:
+        if is_tidb(raw):  # it commits on a majority of its own servers, and InnoDB's variables mean nothing there
+            return []
         variables = await _shown(raw, "GLOBAL VARIABLES", MYSQL_VARIABLES)
         status = await _shown(raw, "GLOBAL STATUS", MYSQL_STATUS)
         self._tell_unanswered(sum(int(status.pop(name, "0")) for name in UNANSWERED))
@@ -423,6 +445,16 @@ class MySql:
 def is_tidb(raw: Any) -> bool:
     """Return whether a connection is to TiDB, which names itself where MySQL's clients look for the version."""
     return "tidb" in str(raw.get_server_info()).lower()
+
+
+def tidb_version(raw: Any) -> str:
+    """Return the version of TiDB itself, behind that of the MySQL it is compatible with."""
+    return str(raw.get_server_info()).partition("TiDB-")[2]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version as `v7.5.1-pre`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 async def _execute(raw: Any, statements: str) -> list[int]:

@@ -52,9 +52,10 @@ def dialect() -> MySql:
 @pytest.mark.parametrize(
     ("code", "failure"),
     [
-        *((code, Failure.CONFLICT) for code in (1213, 1205, 3101, 8002, 8005, 8022, 8028, 9007)),
+        *((code, Failure.CONFLICT) for code in (1213, 1205, 3101, 8002, 8005, 8022, 8028, 8147, 8229, 9007)),
         *((code, Failure.LOST) for code in (2013, 1180, 8501)),
-        *((code, Failure.BUSY) for code in (1047, 3100, 9001, 9002, 9003, 9004, 9005, 9006)),
+        *((code, Failure.BUSY) for code in (1047, 3100, 9001, 9002, 9003, 9004, 9005, 9006, 9008, 9010)),
+        *((code, Failure.BUSY) for code in (8001, 8004, 8025, 8027, 8055, 8120, 8175, 8252, 9500)),
         *((code, Failure.READ_ONLY) for code in (1290, 1792, 1836)),
     ],
 )
@@ -111,6 +112,37 @@ async def test_tidb_is_known_by_its_version_and_locks_by_writing(dialect: MySql)
     assert raw.asked == ["SET SESSION tidb_txn_mode = 'pessimistic'"]
     assert dialect.has_local_locks(raw)
     assert await dialect.describe(raw) == "TiDB v7.5.1"
+
+
+@pytest.mark.parametrize("version", ["5.7.25-TiDB-v5.4.3", "5.7.25-TiDB-v6.1.7", "5.7.25-TiDB-None"])
+async def test_tidb_without_savepoints_is_refused(dialect: MySql, version: str) -> None:
+    with pytest.raises(ConfigError, match=r"TiDB \S+ has no savepoints; version 6\.2 or later is needed"):
+        await dialect._judge(Raw(version=version), {})
+
+
+@pytest.mark.parametrize(
+    "version", ["5.7.25-TiDB-v6.2.0", "8.0.11-TiDB-v7.5.1-serverless", "8.0.11-TiDB-v10.0.0-alpha"]
+)
+async def test_tidb_with_savepoints_is_served(dialect: MySql, version: str) -> None:
+    await dialect._judge(Raw(version=version), {})
+
+
+async def test_tidb_looks_for_keys_that_are_there_before_it_commits(dialect: MySql) -> None:
+    raw = Raw(version=TIDB)
+
+    await dialect._judge(raw, {"tidb_constraint_check_in_place_pessimistic": "OFF"})
+
+    assert raw.asked == ["SET SESSION tidb_txn_mode = 'pessimistic', tidb_constraint_check_in_place_pessimistic = ON"]
+
+
+@pytest.mark.parametrize("name", ["tidb_restricted_read_only", "tidb_super_read_only"])
+async def test_tidb_that_takes_no_writes_is_refused(dialect: MySql, name: str) -> None:
+    with pytest.raises(StoreUnavailable, match=rf"this server takes no writes \({name} is ON\)"):
+        await dialect._judge(Raw(version=TIDB), {name: "ON"})
+
+
+async def test_what_innodb_variables_say_means_nothing_on_tidb(dialect: MySql) -> None:
+    assert await dialect.check_safety(Raw(TIDB, {"innodb_flush_log_at_trx_commit": "2"})) == []
 
 
 async def test_tidb_with_locks_that_lock_nothing_is_refused(dialect: MySql) -> None:
