@@ -25,17 +25,19 @@ auth_type = plain
 auth_file = {folder}/users
 pool_mode = {mode}
 default_pool_size = 20
+{more}
 """
 
 
 @contextmanager
-def pgbouncer(server: DatabaseServer, mode: str) -> Iterator[int]:
-    """Run PgBouncer; yield its port. Raises `DatabaseMissing` where it is not installed."""
+def pgbouncer(server: DatabaseServer, mode: str, more: str = "") -> Iterator[int]:
+    """Run PgBouncer with `more` settings; yield its port. Raises `DatabaseMissing` where it is not installed."""
     command = program(["pgbouncer"], ["/usr/sbin"], "no PgBouncer on this machine: apt install pgbouncer")
     user, port = unprivileged("postgres"), quiet_port()
     folder = Path(tempfile.mkdtemp(prefix="cordillera-pgbouncer-"))
     (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
-    (folder / "pgbouncer.ini").write_text(_INI.format(server_port=server.port, port=port, folder=folder, mode=mode))
+    settings = _INI.format(server_port=server.port, port=port, folder=folder, mode=mode, more=more)
+    (folder / "pgbouncer.ini").write_text(settings)
     (folder / "watched").mkdir()
     for path in (folder, *folder.iterdir()):
         shutil.chown(path, user)

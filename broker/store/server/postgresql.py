@@ -192,7 +192,8 @@ _WRITE_ANYWAY: Final = (
 
 # Without a prepared statement, which such a pooler may not know; so an error has to carry the answer.
 _TELL_SESSION: Final = (
-    "DO $$ BEGIN RAISE EXCEPTION '%', coalesce(current_setting('cordillera.session', true), ''); END $$"
+    "DO $$ BEGIN RAISE EXCEPTION '% %', pg_backend_pid(), coalesce(current_setting('cordillera.session', true), '');"
+    " END $$"
 )
 
 
@@ -273,6 +274,9 @@ class PostgreSql:
             await raw.execute(self._set_up)
             if self._needs_writes:
                 await _refuse_read_only(raw)
+        except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+            self.abort(raw)
+            raise self._shared_sessions() from error
         except BaseException:
             self.abort(raw)
             raise
@@ -335,15 +339,22 @@ class PostgreSql:
     async def refuse_shared_sessions(self, raw: Any, other: Any) -> None:
         token = uuid.uuid4().hex
         await raw.execute(f"SET cordillera.session = '{token}'")
-        try:
-            await other.execute(_TELL_SESSION)
-        except asyncpg.RaiseError as error:
-            if str(error) == token:
-                raise ConfigError(
-                    f"a pooler at {self.where} lends sessions for one transaction (PgBouncer: pool_mode=transaction);"
-                    " connect to PostgreSQL itself, or set pool_mode=session for this database"
-                ) from None
+        process, told = await _session_of(other)
+        seen: set[str] = set()
+        while told != token and process not in seen:  # a pooler may lend its sessions in turn
+            seen.add(process)
+            process, told = await _session_of(other)
+        # One that is lent to somebody else, or reset behind each transaction, does not keep what it was told.
+        if told == token or (await _session_of(raw))[1] != token:
+            raise self._shared_sessions()
         await raw.execute("RESET cordillera.session")
+
+    def _shared_sessions(self) -> ConfigError:
+        return ConfigError(
+            f"a pooler at {self.where} lends sessions for one transaction or one statement (PgBouncer:"
+            " pool_mode=transaction or statement); connect to PostgreSQL itself, or set pool_mode=session for this"
+            " database"
+        )
 
     async def lock(self, raw: Any, name: str, *, wait: float, silence: float) -> bool:
         digest = hashlib.sha256(f"cordillera/{self._options.schema}/{name}".encode()).digest()
@@ -488,6 +499,16 @@ class PostgreSql:
 
     async def end_read(self, raw: Any) -> None:
         await raw.execute("COMMIT")
+
+
+async def _session_of(raw: Any) -> tuple[str, str]:
+    """Return which process of the server has answered, and what its session was told."""
+    try:
+        await raw.execute(_TELL_SESSION)
+    except asyncpg.RaiseError as error:
+        process, _, told = str(error).partition(" ")
+        return process, told
+    raise AssertionError("RAISE EXCEPTION has raised nothing")
 
 
 def _quoted(value: str) -> str:

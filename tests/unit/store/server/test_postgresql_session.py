@@ -177,20 +177,45 @@ async def test_the_last_batch_is_read_under_a_lock_whose_commit_waits_as_that_of
         await speaker.last_batch(raw, MARKER)
 
 
-@pytest.mark.parametrize("is_shared", [True, False])
-async def test_a_pooler_is_known_by_what_one_session_sees_of_another(is_shared: bool) -> None:
-    raw = Raw()
+class Pool:
+    """A pooler whose sessions have these processes. It lends the one that was used last, or each in turn, for a
+    transaction, and may reset them behind it; or it keeps a session for each connection.
+    """
 
-    def tell(*_: Any) -> None:
-        token = raw.heard[0].split("'")[1]
-        raise asyncpg.RaiseError(token if is_shared else "")
+    def __init__(self, *processes: str, in_turn: bool = False, resets: bool = False, keeps: bool = False) -> None:
+        self.processes = list(processes)
+        self.in_turn, self.resets, self.keeps = in_turn, resets, keeps
+        self.told: dict[str, str] = {}
 
-    if is_shared:
-        with pytest.raises(ConfigError, match="lends sessions for one transaction"):
-            await dialect().refuse_shared_sessions(raw, Raw(tell))
-    else:
-        await dialect().refuse_shared_sessions(raw, Raw(tell))
-        assert raw.heard[1] == "RESET cordillera.session"
+    def connection(self, number: int) -> Raw:
+        def answer(statement: str, _: tuple[Any, ...]) -> None:
+            process = self.processes[number if self.keeps else 0]
+            if self.in_turn:
+                self.processes.append(self.processes.pop(0))
+            if statement.startswith("SET"):
+                self.told[process] = "" if self.resets else statement.split("'")[1]
+            elif statement.startswith("DO"):
+                raise asyncpg.RaiseError(f"{process} {self.told.get(process, '')}")
+
+        return Raw(answer)
+
+
+@pytest.mark.parametrize(
+    "pool", [Pool("1"), Pool("1", "2", "3", in_turn=True), Pool("1", resets=True)], ids=["one", "in turn", "reset"]
+)
+async def test_a_pooler_is_known_by_what_one_session_sees_of_another(pool: Pool) -> None:
+    with pytest.raises(ConfigError, match="lends sessions for one transaction or one statement"):
+        await dialect().refuse_shared_sessions(pool.connection(0), pool.connection(1))
+
+
+async def test_sessions_that_are_kept_are_left_as_they_were() -> None:
+    pool = Pool("1", "2", keeps=True)
+    raw, other = pool.connection(0), pool.connection(1)
+
+    await dialect().refuse_shared_sessions(raw, other)
+
+    assert raw.heard[-1] == "RESET cordillera.session"
+    assert len(other.heard) == 2
 
 
 def shown(settings: Mapping[str, str], standbys: int, synchronous: int, known: int, *absent: str) -> Answer:
