@@ -223,7 +223,7 @@ def survive(
         settled = time.monotonic() - calm
         load.stop()
     drained = load.drain(cluster.nodes[0])
-    unexplained = [incarnation for incarnation in watch.ended if cause_of(incarnation, chaos.struck, cluster) is None]
+    unexplained = [incarnation for incarnation in watch.ended if not causes_of(incarnation, chaos.struck, cluster)]
     load.disturbances += [disturbance(incarnation, chaos.struck, cluster) for incarnation in watch.ended]
     history = load.history()
     broken = check(
@@ -275,25 +275,26 @@ def _wait_until_drained(cluster: ClusterOfProcesses, load: ClusterLoad) -> tuple
     return stored, load.waiting(cluster.nodes[0]) if stored else 0
 
 
-def cause_of(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Struck | None:
-    """Return the fault that this incarnation ended for; none when there was none on its node or the database."""
+def causes_of(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> list[Struck]:
+    """Return the faults of its node, or of the database, that this incarnation may have ended for."""
     number = next(node.number for node in cluster.nodes if node.node_id == incarnation.node_id)
-    near = [
+    return [
         each
         for each in struck
         if each.node in (number, ALL_NODES)
         and each.began <= incarnation.at
         and incarnation.last_seen <= each.ended + GRACE
     ]
-    return min(near, key=lambda each: each.began, default=None)
 
 
 def disturbance(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Disturbance:
-    """Return what the end of an incarnation means for the sessions of its node."""
+    """Return what the end of an incarnation means for the sessions of its node. Its trouble began with the first of its
+    faults; whichever of them stopped the process made it silent.
+    """
     number = next(node.number for node in cluster.nodes if node.node_id == incarnation.node_id)
-    cause = cause_of(incarnation, struck, cluster)
-    if cause is None:
+    causes = causes_of(incarnation, struck, cluster)
+    if not causes:
         return Disturbance(number, incarnation.last_seen - GRACE, incarnation.at)
-    began = min(cause.began, incarnation.at)
-    silent_until = cause.ended if cause.name in ("killed", "suspended") else -inf
-    return Disturbance(number, began, max(cause.ended, incarnation.at), silent_until)
+    first = min(causes, key=lambda each: each.began)
+    silent_until = max([each.ended for each in causes if each.name in ("killed", "suspended")], default=-inf)
+    return Disturbance(number, first.began, max(first.ended, incarnation.at, silent_until), silent_until)
