@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from math import inf
 from random import Random
 from typing import Any
@@ -62,11 +61,11 @@ class PeerWorld(World):
         """Let the driver at `address` serve a call; `answer` gets what it returns, or None when nothing came back."""
         other = self.machines[address[1] - PEER_PORT]
         there, back = self._passes(machine, other), self._passes(other, machine)
-        self.later(CALL_TIMEOUT / machine.rate, machine, partial(answer, None))
+        self.later(CALL_TIMEOUT / machine.rate, machine, answer, None)
         if other.driver is None:
-            self.later(0.01, machine, partial(answer, None))
+            self.later(0.01, machine, answer, None)
         elif there is not None:
-            self.at(self.now + there, partial(self._served, machine, machine.incarnation, other, serve, answer, back))
+            self.at(self.now + there, self._served, machine, machine.incarnation, other, serve, answer, back)
 
     def _served(
         self,
@@ -78,11 +77,11 @@ class PeerWorld(World):
         back: float | None,
     ) -> None:
         if other.paused_until > self.now:
-            self.at(other.paused_until, partial(self._served, machine, incarnation, other, serve, answer, back))
+            self.at(other.paused_until, self._served, machine, incarnation, other, serve, answer, back)
         elif other.driver is not None:
             result = serve(other.driver)
             if back is not None and result is not None:
-                self.at(self.now + back, partial(self._on_machine, machine, incarnation, partial(answer, result)))
+                self.on_machine(self.now + back, machine, incarnation, answer, result)
 
     def _passes(self, sender: Machine, receiver: Machine) -> float | None:
         """Return how long a message takes, None when it does not arrive."""

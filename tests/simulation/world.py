@@ -101,7 +101,7 @@ class Machine:
 
     def _set_alarm(self) -> None:
         self._alarm_at = at = self._wake_at
-        self.world.later(at - self.world.now, self, partial(self._on_alarm, at))
+        self.world.later(at - self.world.now, self, self._on_alarm, at)
 
     def _on_alarm(self, at: float) -> None:
         """An earlier alarm may have been set since, or a later time to wake: then this one does nothing, or waits."""
@@ -157,7 +157,7 @@ class World:
         self._schedule = schedule
         self.checks_belief = schedule.is_safe_for_belief()
         self._remembers = any(fault.kind == "fail-over" for fault in schedule.faults)
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Machine | None, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
         self._down_until = self._hung_until = 0.0
 
@@ -166,30 +166,48 @@ class World:
         for machine in self.machines:
             machine.start()
         for fault in self._schedule.faults:
-            self.at(fault.at, partial(self._strike, fault))
+            self.at(fault.at, self._strike, fault)
         healed_at = self._schedule.healed_at
+        last = healed_at + HEAL_SECONDS
         written = None
-        while self.now < healed_at + HEAL_SECONDS:
-            self.now, _, event = heapq.heappop(self._events)
-            event()
-            if self.now > healed_at:
+        events = self._events
+        now = 0.0
+        while now < last:
+            now, _, machine, incarnation, event, arguments = heapq.heappop(events)
+            self.now = now
+            if machine is None:
+                event(*arguments)
+            elif machine.incarnation == incarnation:
+                if machine.paused_until > now:
+                    heapq.heappush(
+                        events, (machine.paused_until, next(self._order), machine, incarnation, event, arguments)
+                    )
+                else:
+                    event(*arguments)
+            if now > healed_at:
                 written = len(self.store.audit.entries) if written is None else written
                 if len(self.store.audit.entries) > written and self._is_settled():
                     return
         raise Violation(f"not settled {HEAL_SECONDS:.0f} s after the last fault")
 
-    def at(self, when: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (when, next(self._order), event))
+    def at(self, when: float, event: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._events, (when, next(self._order), None, 0, event, arguments))
 
-    def later(self, seconds: float, machine: Machine, event: Callable[[], None]) -> None:
+    def later(self, seconds: float, machine: Machine, event: Callable[..., None], *arguments: Any) -> None:
         """Let `event` happen on the machine, unless its process ends before; a paused one does it on waking up."""
-        self.at(self.now + seconds, partial(self._on_machine, machine, machine.incarnation, event))
+        self.on_machine(self.now + seconds, machine, machine.incarnation, event, *arguments)
+
+    def on_machine(
+        self, when: float, machine: Machine, incarnation: int, event: Callable[..., None], *arguments: Any
+    ) -> None:
+        """The same at a time, for this incarnation of the machine."""
+        heapq.heappush(self._events, (when, next(self._order), machine, incarnation, event, arguments))
 
     def send(self, machine: Machine, operation: Callable[[], Any], answer: Callable[[Any], None]) -> None:
         """Bring a request to the store, perhaps late or never; it arrives even when its sender is no more."""
         lost, delay = self._fate(machine)
         if not lost:
-            self.at(self.now + delay, partial(self._arrive, machine, machine.incarnation, operation, answer))
+            self.at(self.now + delay, self._arrive, machine, machine.incarnation, operation, answer)
 
     def check_power(self, machine: Machine) -> None:
         """Hold that no other node that runs believes in power at this instant."""
@@ -202,14 +220,6 @@ class World:
                 if other is not machine and other.paused_until <= self.now and other.is_coordinator():
                     raise Violation(f"I51: {machine.name} and {other.name} both believe in power")
 
-    def _on_machine(self, machine: Machine, incarnation: int, event: Callable[[], None]) -> None:
-        if machine.incarnation != incarnation:
-            return
-        if machine.paused_until > self.now:
-            self.at(machine.paused_until, partial(self._on_machine, machine, incarnation, event))
-        else:
-            event()
-
     def _fate(self, machine: Machine) -> tuple[bool, float]:
         delay = 0.001 + 0.009 * self.random.random()
         if machine.slow_until > self.now and self.random.random() < 0.5:
@@ -221,7 +231,7 @@ class World:
         self, machine: Machine, incarnation: int, operation: Callable[[], Any], answer: Callable[[Any], None]
     ) -> None:
         if self._hung_until > self.now:
-            self.at(self._hung_until, partial(self._arrive, machine, incarnation, operation, answer))
+            self.at(self._hung_until, self._arrive, machine, incarnation, operation, answer)
             return
         if self._down_until > self.now:
             result: Any = ConnectionError("the store is away")
@@ -235,7 +245,7 @@ class World:
         if machine.late_until > self.now:
             delay += self.random.uniform(0.5, 2.0)
         if not lost:
-            self.at(self.now + delay, partial(self._on_machine, machine, incarnation, partial(answer, result)))
+            self.on_machine(self.now + delay, machine, incarnation, answer, result)
 
     def _strike(self, fault: Fault) -> None:
         until = self.now + fault.seconds
