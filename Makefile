@@ -7,7 +7,7 @@ COORDINATION ?= database
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-# The tests start hundreds of brokers: each would compile all its modules where byte code may not be written.
+# The tests start many processes: each would compile all its modules where byte code may not be written.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -41,6 +41,8 @@ test: $(VENV)/.dev databases ## install what the tests need and run them (WORKER
 
 # These need no process of their own, so that they can run side by side.
 COMPUTED := tests/simulation tests/property
+
+test-slow test-chaos: export CORDILLERA_FRESH_BROKERS := 1
 
 test-slow: $(VENV)/.dev databases ## the long tests: kill -9 rounds, large fuzz runs, suites of client libraries
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(addprefix --ignore ,$(COMPUTED))

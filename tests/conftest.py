@@ -1,10 +1,12 @@
-"""The database servers that tests share: started when the first test asks for one, ended with the run.
+"""The database servers that tests share, and how tests start brokers.
 
+Servers are started when the first test asks for one, and ended with the run.
 A run may have several workers; each has its own servers, and its own share of the ports.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nodes.ports import share_ports
+from benchmarks.nodes.process import launch_by
+from tests.support import forked
 from tests.support.database_products import Product
 from tests.support.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL, in_memory, lent
 
@@ -23,7 +27,23 @@ def pytest_configure() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         share_ports(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    if not FRESH:
+        launch_by(forked.launch)
 
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests live as long as the run; what a test makes is short-lived, as it is in a node.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_unconfigure() -> None:
+    forked.close()
+
+
+FRESH = os.environ.get("CORDILLERA_FRESH_BROKERS") == "1" or not hasattr(os, "pidfd_open")
+"""Whether each broker is started by `python -m broker`, instead of forked from a process that has its modules."""
 
 REQUIRED = os.environ.get("CORDILLERA_REQUIRE_DATABASES") == "1"
 

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.log import NodeLog
@@ -29,6 +30,49 @@ _NOT_HANDED_ON = frozenset(
 
 class BrokerFailed(RuntimeError):
     """The broker did not start or did not stop; the text ends with its log."""
+
+
+class Launched(Protocol):
+    """What a node needs of the process that it was started in; `subprocess.Popen` has it."""
+
+    pid: int
+    stdout: IO[str] | None
+    """Standard output, and standard error with it."""
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def kill(self) -> None: ...
+    def terminate(self) -> None: ...
+
+
+class Launch(Protocol):
+    """Starts a process in the project's folder, on the cores that this thread may use."""
+
+    def __call__(self, command: Sequence[str], environ: Mapping[str, str], *, is_detached: bool) -> Launched: ...
+
+
+def launched(command: Sequence[str], environ: Mapping[str, str], *, is_detached: bool) -> Launched:
+    """Start a new process; keys of the terminal do not reach one that `is_detached`."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=PROJECT,
+        env=environ,
+        start_new_session=is_detached,
+    )
+
+
+_launch: Launch = launched
+
+
+def launch_by(launch: Launch) -> None:
+    """Start the brokers of this process in another way from now on."""
+    global _launch
+    _launch = launch
 
 
 class BrokerProcess:
@@ -63,7 +107,7 @@ class BrokerProcess:
         self._environ = {**kept, **home, **(environ or {}), "PYTHONUNBUFFERED": "1"}
         self._cores = cores
         self._is_detached = is_detached
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Launched | None = None
         self._reader: threading.Thread | None = None
         self._settled = threading.Event()
         self.exit_code: int | None = None
@@ -122,17 +166,7 @@ class BrokerProcess:
             # A child inherits the affinity of its parent, threads it makes later included.
             if self._cores:
                 os.sched_setaffinity(0, self._cores)
-            process = self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                cwd=PROJECT,
-                env=self._environ,
-                start_new_session=self._is_detached,
-            )
+            process = self._process = _launch(self._command, self._environ, is_detached=self._is_detached)
         finally:
             os.sched_setaffinity(0, before)
         self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
@@ -149,7 +183,7 @@ class BrokerProcess:
         self.kill9()
         raise BrokerFailed(f"the broker has started\n{self.log}")
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: Launched) -> None:
         assert process.stdout is not None
         for line in self.output.read(process.stdout):
             if READY in line:
@@ -219,6 +253,6 @@ class BrokerProcess:
                 self._process.stdout.close()
         self._process = None
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> Launched:
         assert self._process is not None, "the broker was not started"
         return self._process
