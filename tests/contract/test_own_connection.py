@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeAlias
 
 import pytest
@@ -20,7 +20,7 @@ from broker.store.server.store import ServerStore
 from broker.store.sql.cluster_store import SqlClusterStore
 from broker.store.sql.schema import FENCE, LEASE, SEQUENCE
 from tests.contract.cluster_calls import beat, register
-from tests.contract.harness import own_connection
+from tests.contract.harness import empty, own_connection
 from tests.support.databases import DatabaseServer
 from tests.support.proxy import Cut, Proxy
 
@@ -28,6 +28,15 @@ Connect: TypeAlias = Callable[[float], Awaitable[OwnConnection]]
 
 HELD = Lease(1, 0, "t1", "a")
 RENEW = Renew(1, "t1", 0.0, 0.0)
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, database_server: DatabaseServer) -> Iterator[str]:
+    """The database of this server that contracts share, without a row of the test after it."""
+    server, name = request.getfixturevalue(f"{database_server.kind}_database")
+    yield name
+    server.heal()
+    empty(server, name)
 
 
 @pytest.fixture
