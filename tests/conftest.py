@@ -27,7 +27,7 @@ def pytest_configure() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         share_ports(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
-    if not FRESH:
+    if forked.IS_USED:
         launch_by(forked.launch)
 
 
@@ -41,9 +41,6 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     forked.close()
 
-
-FRESH = os.environ.get("CORDILLERA_FRESH_BROKERS") == "1" or not hasattr(os, "pidfd_open")
-"""Whether each broker is started by `python -m broker`, instead of forked from a process that has its modules."""
 
 REQUIRED = os.environ.get("CORDILLERA_REQUIRE_DATABASES") == "1"
 

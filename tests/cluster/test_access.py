@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,12 +14,14 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from benchmarks.nodes.process import BrokerProcess
 from tests.cluster.clients import consume, process_until, ready
+from tests.support import forked
 from tests.support.cluster import ClusterOfProcesses
 
 
 def admin(node: BrokerProcess, *arguments: str) -> object:
-    command = [sys.executable, "-m", "broker", "admin", "--config", str(node.config), "--json", *arguments]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = forked.run("-m", "broker", "admin", "--config", str(node.config), "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture

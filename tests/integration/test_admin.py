@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from benchmarks.nodes.process import BrokerProcess
+from tests.support import forked
 
 
 @pytest.fixture
@@ -39,8 +39,7 @@ def unchanged_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broke
 
 def admin(broker: BrokerProcess, *arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command against the node of `broker`."""
-    command = [sys.executable, "-m", "broker", "admin", "--config", str(broker.config), "--json", *arguments]
-    return subprocess.run(command, input=password, capture_output=True, text=True, check=False)
+    return forked.run("-m", "broker", "admin", "--config", str(broker.config), "--json", *arguments, given=password)
 
 
 def done(broker: BrokerProcess, *arguments: str, password: str = "") -> object:

@@ -44,7 +44,7 @@ _LATE = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to run, and how. Descriptors come with it: of its output, and of its end, where its status is told."""
+    """What is to run, and how. Four descriptors come with it: its standard ones, and one where its end is told."""
 
     arguments: Sequence[str]
     """Those of the interpreter: `-m`, a module, and what that is given; or `-c`, a program, and what that is given."""
@@ -79,19 +79,20 @@ def serve(control: socket.socket) -> Request | None:
                 _tell_end(*running.pop(descriptor))
                 os.close(descriptor)
                 continue
-            message, descriptors, _, _ = socket.recv_fds(control, _LARGEST, 2)
+            message, descriptors, _, _ = socket.recv_fds(control, _LARGEST, 4)
             if not message:
                 for pid, _ in running.values():
                     os.kill(pid, signal.SIGKILL)
                 return None
-            output, end = descriptors
+            *standard, end = descriptors
             pid = os.fork()
             if pid == 0:
                 control.detach()  # else its object would close the descriptor of that number, whose ever it is then
                 request = Request(**json.loads(message))
-                _become(request, output)
+                _become(request, standard)
                 return request
-            os.close(output)
+            for each in standard:
+                os.close(each)
             child = os.pidfd_open(pid)
             running[child] = pid, end
             ready.register(child, select.POLLIN)
@@ -109,12 +110,12 @@ def _tell_end(pid: int, end: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _become(request: Request, output: int) -> None:
+def _become(request: Request, standard: Sequence[int]) -> None:
     """Make of this fork what a new process would be."""
     if request.is_detached:
         os.setsid()
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
     sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(request.directory)

@@ -15,13 +15,19 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from benchmarks.nodes.process import Launched, launched
 from tests.support import fork_server
 from tests.support.fork_server import Request
 
 PROJECT = Path(__file__).parents[2]
+IS_USED = os.environ.get("CORDILLERA_FRESH_BROKERS") != "1" and hasattr(os, "pidfd_open")
+"""Whether the processes of this run are forked, where they can be; else each is started by its command."""
+
+_LONGEST = 60.0
+"""Seconds that a command may take."""
 _OF_THE_INTERPRETER = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 """How the variables begin that are read when a process starts: a fork cannot have others than its server."""
 
@@ -33,10 +39,10 @@ class ForkServerFailed(RuntimeError):
 class ForkedProcess:
     """What `subprocess.Popen` is for a child, for a process that is none. Several threads may use it."""
 
-    def __init__(self, pid: int, stdout: IO[str], end: int) -> None:
+    def __init__(self, pid: int, stdout: IO[str] | None, end: int) -> None:
         """`end` is a descriptor from which its exit status can be read as soon as it has one."""
         self.pid = pid
-        self.stdout: IO[str] | None = stdout
+        self.stdout = stdout
         self._end = end
         self._status: int | None = None
         self._lock = threading.Lock()
@@ -96,19 +102,41 @@ class ForkServer:
 
     def launch(self, command: Sequence[str], environ: Mapping[str, str], *, is_detached: bool) -> ForkedProcess:
         """Run what the command would run, as `benchmarks.nodes.process.launched` does."""
-        request = Request(command[1:], dict(environ), str(PROJECT), list(os.sched_getaffinity(0)), is_detached)
         output, their_output = os.pipe()
+        with open(os.devnull) as nothing, open(their_output, "wb", buffering=0) as theirs:
+            return self._fork(command, environ, (nothing, theirs, theirs), open(output, errors="replace"), is_detached)
+
+    def run(self, command: Sequence[str], environ: Mapping[str, str], given: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end with `given` as its standard input."""
+        with TemporaryFile("w+") as told, TemporaryFile("w+") as output, TemporaryFile("w+") as complaints:
+            told.write(given)
+            told.seek(0)
+            status = self._fork(command, environ, (told, output, complaints), None, False).wait(_LONGEST)
+            output.seek(0)
+            complaints.seek(0)
+            return subprocess.CompletedProcess(command, status, output.read(), complaints.read())
+
+    def _fork(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        standard: Sequence[IO[Any]],
+        output: IO[str] | None,
+        is_detached: bool,
+    ) -> ForkedProcess:
+        """`standard` are its input, its output and its complaints; `output` is where this process can read them."""
+        request = Request(command[1:], dict(environ), str(PROJECT), list(os.sched_getaffinity(0)), is_detached)
         end, their_end = os.pipe()
         try:
             with self._lock:
-                socket.send_fds(self._control, [request.encode()], [their_output, their_end])
+                descriptors = [*(each.fileno() for each in standard), their_end]
+                socket.send_fds(self._control, [request.encode()], descriptors)
                 pid = self._control.recv(16)
         finally:
-            os.close(their_output)
             os.close(their_end)
         if not pid:
             raise ForkServerFailed("it has ended: its standard error output says why")
-        return ForkedProcess(int(pid), open(output, errors="replace"), end)
+        return ForkedProcess(int(pid), output, end)
 
     def close(self) -> None:
         """End it, and whatever it has forked."""
@@ -122,11 +150,29 @@ _servers: dict[int, ForkServer] = {}
 
 def launch(command: Sequence[str], environ: Mapping[str, str], *, is_detached: bool) -> Launched:
     """Fork what can be forked, and start the rest."""
+    server = _server()
+    start = server.launch if server.can_run(command, environ) else launched
+    return start(command, environ, is_detached=is_detached)
+
+
+def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `python` with `arguments` in the project's folder to its end, with `given` as its standard input.
+
+    It is forked where brokers are.
+    """
+    command = (sys.executable, *arguments)
+    if not IS_USED:
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, cwd=PROJECT, timeout=_LONGEST, check=False
+        )
+    return _server().run(command, {**os.environ, "PYTHONUNBUFFERED": "1"}, given)
+
+
+def _server() -> ForkServer:
     server = _servers.get(os.getpid())
     if server is None:
         server = _servers[os.getpid()] = ForkServer()
-    start = server.launch if server.can_run(command, environ) else launched
-    return start(command, environ, is_detached=is_detached)
+    return server
 
 
 def close() -> None:

@@ -134,3 +134,15 @@ def test_what_the_start_of_an_interpreter_decides_is_not_forked(
 ) -> None:
     assert server.can_run((sys.executable, *command), {**environ, **more}) is can
     assert not server.can_run(("sh", *command), {**environ, **more})
+
+
+def test_a_command_is_given_its_input_and_what_it_says_and_complains_of_stays_apart(
+    server: ForkServer, environ: Mapping[str, str]
+) -> None:
+    program = "import sys; print(sys.stdin.read()); print('wrong', file=sys.stderr); sys.exit(3)"
+    command = (sys.executable, "-c", program)
+
+    done = server.run(command, environ, "é\n")
+
+    expected = subprocess.run(command, env=environ, input="é\n", capture_output=True, text=True, check=False)
+    assert vars(done) == vars(expected)
