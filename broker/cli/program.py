@@ -19,6 +19,7 @@ from broker.cli.commands import (
     dead_letters,
     definitions,
     delayed,
+    diagnostics,
     exchanges,
     finding,
     following,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "brokerctl"
 _RABBITMQ: Final = ("rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-upgrade")
 SECTIONS: Final[Mapping[str, Sequence[BrokerCommand]]] = {
-    "The node and its cluster": nodes.COMMANDS,
+    "The node and its cluster": (*nodes.COMMANDS, *diagnostics.COMMANDS),
     "Maintenance": maintenance.COMMANDS,
     "Queues": queues.COMMANDS,
     "Exchanges": exchanges.COMMANDS,

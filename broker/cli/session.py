@@ -224,8 +224,6 @@ class CommandSession:
         title: str = "",
     ) -> None:
         """Print a list: the columns that are wanted, or the usual ones; JSON has all unless some are wanted."""
-        if self.as_rabbitmqctl and title and self.style == "table" and not (self.is_quiet or self.is_silent):
-            click.echo(f"Timeout: {self.wanted.timeout or 60.0:.1f} seconds ...\n{title} ...")
         chosen = [name for name in self.columns.split(",") if name]
         names = wanted or chosen or (() if self.is_json else usual)
         columns, order = columns_of(names, paths or {}), columns_of((self.sort,) if self.sort else (), paths or {})
@@ -234,6 +232,8 @@ class CommandSession:
             rows = in_order(rows, order[0], is_reverse=self.is_reverse)
         elif self.is_reverse:
             rows = rows[::-1]
+        if self.as_rabbitmqctl and title and self.style == "table" and not (self.is_quiet or self.is_silent):
+            click.echo(f"Timeout: {self.wanted.timeout or 60.0:.1f} seconds ...\n{title} ...")
         self._write(rows, columns, header=not self.is_silent)
 
     def show(self, value: Mapping[str, Any], lines: Iterable[tuple[str, Any]]) -> None:

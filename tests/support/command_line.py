@@ -110,6 +110,9 @@ class CommandLine:
         self.executed: list[Sequence[str]] = []
         self.inputs: list[bytes | None] = []
         """What those programs were given."""
+        self.reached: list[tuple[str, int]] = []
+        """Where a command has tried to connect."""
+        self.closed_ports: set[int] = set()
         self.now = 0.0
         self.on_sleep: Callable[[], None] = lambda: None
         """Happens while a command waits."""
@@ -136,7 +139,7 @@ class CommandLine:
         self.monkeypatch.setattr(sys, "stdin", Input(given, is_terminal=is_terminal))
         way = MemoryWay(self.node)
         self._capsys.readouterr()
-        shell = Shell(self._execute, self._await_end, self._sleep, lambda: self.now)
+        shell = Shell(self._execute, self._await_end, self._sleep, lambda: self.now, self._reach)
         code = run(words, self.environ, program, None if elsewhere else lambda wanted: way, shell)
         found = self._capsys.readouterr()
         return Ended(code, found.out, found.err)
@@ -153,6 +156,10 @@ class CommandLine:
 
     def _await_end(self, process_id: int, seconds: float) -> bool:
         return self.node.around.has_ended
+
+    def _reach(self, host: str, port: int) -> str:
+        self.reached.append((host, port))
+        return "connection refused" if port in self.closed_ports else ""
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds

@@ -63,7 +63,7 @@ def _span(milliseconds: int) -> str:
     return f"{hours // 24} d {hours % 24} h {minutes} min {seconds} s"
 
 
-@command("ping", "check_running", example="brokerctl ping")
+@command("ping", "check_running", "is_running", example="brokerctl ping")
 def ping(session: CommandSession) -> None:
     """Succeed if the node answers; exit code 69 if not."""
     session.get("/whoami")
@@ -109,7 +109,7 @@ def _single(name: str, path: str, text: str) -> BrokerCommand:
     return run
 
 
-@command("check_port_listener", "check_port_connectivity", example="brokerctl check_port_listener 5672")
+@command("check_port_listener", example="brokerctl check_port_listener 5672")
 @click.argument("port", type=click.IntRange(1, 65535))
 def check_port(session: CommandSession, port: int) -> int:
     """Check that the node listens on a port."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import click
@@ -17,9 +18,21 @@ def _who(session: CommandSession, user: str) -> str:
     return f"user '{user}' with permissions in vhost '{session.vhost}'"
 
 
-def _try_out(session: CommandSession, user: str) -> None:
-    session.try_out(f"/users/{escaped(user)}", f"user '{user}'")
-    session.try_out(f"/vhosts/{escaped(session.vhost)}", f"virtual host '{session.vhost}'")
+def _put(session: CommandSession, user: str, path: str, body: Mapping[str, str]) -> None:
+    """Set permissions. Raises `CommandFailure`, which says whether the user or the virtual host is not there."""
+    needed = (
+        (f"/vhosts/{escaped(session.vhost)}", f"virtual host '{session.vhost}'"),
+        (f"/users/{escaped(user)}", f"user '{user}'"),
+    )
+    for place, what in needed:
+        session.try_out(place, what)
+    status, value = session.ask("PUT", path, body)
+    if status < 400:
+        return
+    if status == 400:
+        for place, what in needed:
+            session.send("GET", place, what=what)
+    raise session.refused(status, value, f"user '{user}'")
 
 
 @command("list_permissions", "permissions ls", "permissions list", example="brokerctl list_permissions", of_vhost=True)
@@ -52,9 +65,7 @@ def list_user_permissions(session: CommandSession, user: str) -> None:
 def set_permissions(session: CommandSession, user: str, configure: str, write: str, read: str) -> None:
     """Let a user configure, write and read queues and exchanges whose names these expressions match."""
     body = {"configure": configure, "write": write, "read": read}
-    what = f"user '{user}', or no virtual host '{session.vhost}'"
-    _try_out(session, user)
-    session.send("PUT", f"/permissions/{escaped(session.vhost)}/{escaped(user)}", body, what=what)
+    _put(session, user, f"/permissions/{escaped(session.vhost)}/{escaped(user)}", body)
     session.say(f"permissions of {user!r} in {session.vhost!r} set")
 
 
@@ -70,6 +81,15 @@ def clear_permissions(session: CommandSession, user: str) -> None:
     """Let a user do nothing in a virtual host."""
     session.send("DELETE", f"/permissions/{escaped(session.vhost)}/{escaped(user)}", what=_who(session, user))
     session.say(f"permissions of {user!r} in {session.vhost!r} cleared")
+
+
+@command("list_user_topic_permissions", "users topics", example="brokerctl list_user_topic_permissions ann")
+@click.argument("user")
+def list_user_topic_permissions(session: CommandSession, user: str) -> None:
+    """List what keys a user may use at topic exchanges of all virtual hosts."""
+    rows = session.rows(f"/users/{escaped(user)}/topic-permissions", f"user '{user}'")
+    usual = ("vhost", "exchange", "write", "read")
+    session.show_rows(rows, usual, title=f"Listing topic permissions for user {user}")
 
 
 @command("list_topic_permissions", "permissions topics", example="brokerctl list_topic_permissions", of_vhost=True)
@@ -93,9 +113,7 @@ def list_topic_permissions(session: CommandSession) -> None:
 def set_topic_permissions(session: CommandSession, user: str, exchange: str, write: str, read: str) -> None:
     """Let a user write and read keys that these expressions match, at a topic exchange."""
     body = {"exchange": exchange, "write": write, "read": read}
-    what = f"user '{user}', or no virtual host '{session.vhost}'"
-    _try_out(session, user)
-    session.send("PUT", f"/topic-permissions/{escaped(session.vhost)}/{escaped(user)}", body, what=what)
+    _put(session, user, f"/topic-permissions/{escaped(session.vhost)}/{escaped(user)}", body)
     session.say(f"keys of {user!r} at {exchange!r} set")
 
 
@@ -120,6 +138,7 @@ COMMANDS: Final = (
     set_permissions,
     clear_permissions,
     list_topic_permissions,
+    list_user_topic_permissions,
     set_topic_permissions,
     clear_topic_permissions,
 )
