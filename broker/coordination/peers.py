@@ -11,6 +11,7 @@ from broker.clock import Clock
 from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.membership.coordinator_address import FencedAddress
 from broker.errors import CoordinationError
+from broker.machine.host_names import HostNames
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, NodeRow
 from broker.ports.peer_calls import Caller, Fence
@@ -44,6 +45,7 @@ class Peers:
         self._pool_size = pool_size
         self._reconnect_timeout = reconnect_timeout
         self._secret = secret
+        self._names = HostNames()
         self._clients: dict[Incarnation, SlotClient] = {}
         self._others: dict[str, SlotService] = {}
         self._leading: SlotClient | None = None
@@ -150,4 +152,5 @@ class Peers:
             secret=self._secret,
             on_not_coordinator=on_not_coordinator,
             callee=callee,
+            names=self._names,
         )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from broker.clock import Clock
+from broker.machine.host_names import HostNames
 from broker.ports.cluster_rows import EventRow
 from broker.ports.peer_calls import (
     Caller,
@@ -58,13 +59,16 @@ class SlotClient:
         new_request_id: Callable[[], str] = new_request_id,
         on_not_coordinator: Callable[[], None] = lambda: None,
         callee: str = "",
+        names: HostNames | None = None,
     ) -> None:
         """`pool_size` is thriftClientPoolSize, raised to 2 if less; `reconnect_timeout` is thriftServerReconnectTimeout
         in seconds.
 
         `on_not_coordinator` is called when the node at the address answers that it is not the coordinator. `callee` is
-        the incarnation that calls are for: another node at this address refuses them.
+        the incarnation that calls are for: another node at this address refuses them. `names` looks hosts up; clients
+        of one node share it.
         """
+        names = names or HostNames()
         self._call_timeout = call_timeout
         self._new_request_id = new_request_id
         self._on_not_coordinator = on_not_coordinator
@@ -78,6 +82,7 @@ class SlotClient:
             secret=secret,
             new_nonce=new_nonce,
             connect_timeout=connect_timeout,
+            names=names,
         )
         self._pool = self._new_pool(host, port)
         self._retired: list[Pool] = []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from broker.errors import CoordinationError
+from broker.machine.host_names import HostNames, connect
 from broker.thrift import convert, idl
 from broker.thrift.secret import SharedSecret, check_server
 from broker.thrift.wire import CALL, EXCEPTION, REPLY, MalformedMessage, MessageReader, ThriftMessage
@@ -38,15 +39,14 @@ class ClientConnection(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, host: str, port: int, secret: SharedSecret | None, new_nonce: Callable[[], bytes]
+        cls, host: str, port: int, secret: SharedSecret | None, new_nonce: Callable[[], bytes], names: HostNames
     ) -> ClientConnection:
         """Connect; with a secret, prove it to the peer and check the peer's proof.
 
         Raises OSError, ConnectionLost and Unauthorized.
         """
-        loop = asyncio.get_running_loop()
         # asyncio connects, not thriftpy2: that would block a thread while the peer is silent.
-        _, connection = await loop.create_connection(cls, host, port)
+        connection = await connect(names, cls, host, port)
         if secret is not None:
             try:
                 client_nonce = new_nonce()

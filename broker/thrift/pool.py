@@ -13,6 +13,7 @@ from broker.clock import Clock
 from broker.errors import CoordinationError
 from broker.machine.address import endpoint
 from broker.machine.faults import MACHINE_FAULTS
+from broker.machine.host_names import HostNames
 from broker.ports.peer_calls import NotCoordinator, PeerUnreachable, Unauthorized, Unavailable
 from broker.thrift.breaker import CircuitBreaker
 from broker.thrift.connection import ClientConnection, ConnectionLost
@@ -38,6 +39,7 @@ class Pool:
         secret: SharedSecret | None,
         new_nonce: Callable[[], bytes],
         connect_timeout: float,
+        names: HostNames,
     ) -> None:
         self.host = host
         self.port = port
@@ -45,6 +47,7 @@ class Pool:
         self._secret = secret
         self._new_nonce = new_nonce
         self._connect_timeout = connect_timeout
+        self._names = names
         self._breaker = CircuitBreaker(reconnect_timeout)
         self._size = max(size, LEAST_SIZE)
         self._free = asyncio.Semaphore(self._size)
@@ -148,6 +151,6 @@ class Pool:
             raise ConnectionLost("the pool is closed")
         try:
             async with asyncio.timeout(self._connect_timeout):
-                return await ClientConnection.open(self.host, self.port, self._secret, self._new_nonce)
+                return await ClientConnection.open(self.host, self.port, self._secret, self._new_nonce, self._names)
         except TimeoutError as error:
             raise OSError(f"no connection within {self._connect_timeout:g} s") from error

@@ -19,6 +19,7 @@ from broker.coordination.peering.view import Detector, PeerView
 from broker.errors import CoordinationError
 from broker.machine.address import endpoint
 from broker.machine.faults import MACHINE_FAULTS, MachineFaults
+from broker.machine.host_names import HostNames
 from broker.machine.listener import Room
 from broker.ports.peer_calls import Unauthorized
 
@@ -48,14 +49,16 @@ class MemberCalls:
         room: Room,
         *,
         on_change: Callable[[], None],
+        names: HostNames | None = None,
     ) -> None:
-        """`on_change` is called whenever this node may see others than before."""
+        """`on_change` is called whenever this node may see others than before. `names` looks up where peers are."""
         self.view = view
         self._security = security
         self._clock = clock
         self._on_change = on_change
         self._timeout = detector.silence / 4
         self._links: dict[Address, PeerLink] = {}
+        self._names = names or HostNames()
         self._told: dict[object, str] = {}
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -126,7 +129,7 @@ class MemberCalls:
             with suppress(LinkLost):  # the peer may have begun anew since the last call
                 answer = await link.call(message)
         if link is None or answer is None:
-            link = await PeerLink.open(*address, self._security)
+            link = await PeerLink.open(*address, self._security, self._names)
             try:
                 answer = await link.call(message)
             except BaseException:

@@ -15,6 +15,7 @@ from broker.coordination.peering.frames import MOST_OCTETS, MalformedFrame, Peer
 from broker.coordination.peering.greeting import dump, load
 from broker.coordination.peering.security import PeerSecurity
 from broker.errors import CoordinationError
+from broker.machine.host_names import HostNames, connect
 from broker.ports.peer_calls import Unauthorized
 from broker.thrift.secret import SharedSecret, check_server
 
@@ -34,10 +35,9 @@ class PeerLink(asyncio.Protocol):
         self.is_usable = True
 
     @classmethod
-    async def open(cls, host: str, port: int, security: PeerSecurity) -> PeerLink:
+    async def open(cls, host: str, port: int, security: PeerSecurity, names: HostNames) -> PeerLink:
         """Connect; with a secret, prove it and check the peer's proof. Raises OSError, LinkLost and Unauthorized."""
-        loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(cls, host, port, ssl=security.client)
+        link = await connect(names, cls, host, port, security.client)
         if security.secret is not None:
             try:
                 await link._prove(security, security.secret)

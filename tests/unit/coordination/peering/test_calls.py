@@ -19,6 +19,7 @@ from broker.coordination.peering.greeting import Address, ClusterTerms
 from broker.coordination.peering.link import LinkLost, PeerLink
 from broker.coordination.peering.security import PeerSecurity, encrypted, plain
 from broker.coordination.peering.view import Detector, PeerView
+from broker.machine.host_names import HostNames
 from broker.machine.listener import Room
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Unauthorized
@@ -188,7 +189,7 @@ def test_a_proof_is_of_no_use_to_one_that_stands_between_two_nodes() -> None:
             server = await asyncio.start_server(relay, HOST, 0, ssl=between.server)
             address = server.sockets[0].getsockname()
             with pytest.raises(Unauthorized, match="the shared secret is another one"):
-                await PeerLink.open(*address, encrypted(SECRET))
+                await PeerLink.open(*address, encrypted(SECRET), HostNames())
             server.close()
 
     run(main())
@@ -213,7 +214,7 @@ def test_what_was_recorded_is_of_no_use_on_another_connection() -> None:
 
     async def main() -> None:
         async with nodes(plain(SECRET)) as (a,):
-            link = await Recorded.open(*a.address, plain(SECRET))
+            link = await Recorded.open(*a.address, plain(SECRET), HostNames())
             link.close()
             reader, writer = await asyncio.open_connection(*a.address)
             for message in sent:
@@ -252,7 +253,7 @@ def test_whatever_strangers_send_lets_nobody_in_and_leaves_the_members_alone() -
                 assert b"greeting" not in answers, octets
                 writer.close()
             with pytest.raises(Unauthorized):
-                await PeerLink.open(*a.address, plain(OTHER))
+                await PeerLink.open(*a.address, plain(OTHER), HostNames())
             assert (a.seen, b.seen, a.task.done()) == ("b", "a", False)
 
     run(main())
@@ -265,7 +266,7 @@ def test_five_hundred_connections_of_strangers_do_not_keep_a_member_out() -> Non
             await b.sees("a")
             flood = [await asyncio.open_connection(*a.address) for _ in range(500)]
             await b.sees("a")
-            link = await PeerLink.open(*a.address, plain(SECRET))
+            link = await PeerLink.open(*a.address, plain(SECRET), HostNames())
             link.close()
             assert len(a.calls._server.sessions) <= 60
             for _, writer in flood:
@@ -282,7 +283,7 @@ def test_an_answer_that_is_none_ends_the_link() -> None:
             writer.close()
 
         server = await asyncio.start_server(nonsense, HOST, 0)
-        link = await PeerLink.open(*server.sockets[0].getsockname(), plain(None))
+        link = await PeerLink.open(*server.sockets[0].getsockname(), plain(None), HostNames())
         with pytest.raises(LinkLost, match="a message is not an object"):
             await link.call({"greeting": {}})
         with pytest.raises(LinkLost, match="the connection was closed"):
