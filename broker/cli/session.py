@@ -223,9 +223,12 @@ class CommandSession:
         *,
         title: str = "",
     ) -> None:
-        """Print a list: the columns that are wanted, or the usual ones; JSON has all unless some are wanted."""
+        """Print a list: the columns that are wanted, or the usual ones; JSON has all unless some are wanted, or this
+        is `rabbitmqctl`, whose JSON has the columns.
+        """
         chosen = [name for name in self.columns.split(",") if name]
-        names = wanted or chosen or (() if self.is_json else usual)
+        has_all = self.is_json and not self.as_rabbitmqctl
+        names = wanted or chosen or (() if has_all else usual)
         columns, order = columns_of(names, paths or {}), columns_of((self.sort,) if self.sort else (), paths or {})
         require_known(rows, [*columns, *order], usual)
         if order:
@@ -233,7 +236,7 @@ class CommandSession:
         elif self.is_reverse:
             rows = rows[::-1]
         if self.as_rabbitmqctl and title and self.style == "table" and not (self.is_quiet or self.is_silent):
-            click.echo(f"Timeout: {self.wanted.timeout or 60.0:.1f} seconds ...\n{title} ...")
+            click.echo(f"{title} ...")
         self._write(rows, columns, header=not self.is_silent)
 
     def show(self, value: Mapping[str, Any], lines: Iterable[tuple[str, Any]]) -> None:

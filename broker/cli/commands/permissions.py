@@ -89,7 +89,7 @@ def list_user_topic_permissions(session: CommandSession, user: str) -> None:
     """List what keys a user may use at topic exchanges of all virtual hosts."""
     rows = session.rows(f"/users/{escaped(user)}/topic-permissions", f"user '{user}'")
     usual = ("vhost", "exchange", "write", "read")
-    session.show_rows(rows, usual, title=f"Listing topic permissions for user {user}")
+    session.show_rows(rows, usual, title=f'Listing topic permissions for user "{user}"')
 
 
 @command("list_topic_permissions", "permissions topics", example="brokerctl list_topic_permissions", of_vhost=True)

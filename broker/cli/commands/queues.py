@@ -58,7 +58,8 @@ def list_queues(
     usual = ("vhost", *USUAL) if all_vhosts else USUAL
     path = "/queues" if all_vhosts else f"/queues/{escaped(session.vhost)}"
     rows = [] if offline else session.rows(path, f"virtual host '{session.vhost}'")
-    session.show_rows(rows, usual, columns, PATHS, title=f"Listing queues for vhost {session.vhost}")
+    timeout = f"Timeout: {session.wanted.timeout or 60.0:.1f} seconds ..."
+    session.show_rows(rows, usual, columns, PATHS, title=f"{timeout}\nListing queues for vhost {session.vhost}")
 
 
 @command(
