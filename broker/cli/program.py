@@ -77,8 +77,12 @@ class Spellings(click.Group):
     """
 
     own: click.Command | None = None
+    twin: Spellings | None = None
+    """The group of the same things in singular or plural: each has the commands of both."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.parent is None and args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
         is_own = not args[0] or self.get_command(ctx, args[0]) is None if args else not ctx.resilient_parsing
         if self.own is not None and is_own:
             args = [_OWN, *args]
@@ -101,7 +105,14 @@ class Spellings(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == _OWN:
             return self.own
-        return super().get_command(ctx, cmd_name) or super().get_command(ctx, cmd_name.replace("-", "_"))
+        found = super().get_command(ctx, cmd_name) or super().get_command(ctx, cmd_name.replace("-", "_"))
+        if found is not None or self.own is not None:
+            return found
+        if ctx.parent is None:
+            group = self.commands.get(_both(cmd_name)[1])
+            return group if isinstance(group, Spellings) else None
+        known = (self.commands, self.twin.commands if self.twin else {})
+        return next((commands[word] for word in _same(cmd_name) for commands in known if word in commands), None)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -138,7 +149,29 @@ def new_program(commands: Iterable[BrokerCommand]) -> click.Group:
             known.own = named[name]
         else:
             _group(whole, group).add_command(named[name], word)
+    for name, each in whole.commands.items():
+        other = whole.commands.get(_both(name)[1])
+        if isinstance(each, Spellings) and isinstance(other, Spellings):
+            each.twin = other
     return whole
+
+
+_SAME: Final = (("ls", "list"), ("rm", "delete", "remove"), ("add", "declare", "create"))
+"""Words of groups that mean the same."""
+
+
+def _same(word: str) -> Sequence[str]:
+    """Return a word of a group with those that mean the same."""
+    return next((words for words in _SAME if word in words), (word,))
+
+
+def _both(name: str) -> Sequence[str]:
+    """Return the name of a group in singular and plural."""
+    if name.endswith("ies"):
+        return name, f"{name[:-3]}y"
+    if name.endswith("s"):
+        return name, name[:-1]
+    return name, f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 _OWN: Final = ""

@@ -187,6 +187,34 @@ def test_no_two_commands_have_one_name() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize(
+    ("line", "begins"),
+    [
+        ("queue list", "name\tmessages\norders\t1\n"),
+        ("user list", "user\ttags\n"),
+        ("user ls", "user\ttags\n"),
+        ("policy list", "vhost\tname\tpattern\t"),
+        ("connection ls", "user\tpeer_host\t"),
+        ("vhost list", "name\n/\n"),
+        ("queue create new", "queue 'new' declared\n"),
+        ("exchange delete events --yes", "exchange 'events' deleted\n"),
+        ("queue remove orders --yes", "queue 'orders' deleted\n"),
+        ("binding declare events orders k", "queue 'orders' bound to 'events' by 'k'\n"),
+    ],
+)
+def test_groups_have_singular_and_plural_and_words_that_mean_the_same(
+    line: str, begins: str, brokerctl: CommandLine
+) -> None:
+    ended = brokerctl(line)
+    assert (ended.code, ended.out[: len(begins)]) == (0, begins)
+
+
+def test_help_may_be_asked_for_by_a_word(capsys: Any) -> None:
+    for line in ("help", "help list_queues", "help queue", "help queue show"):
+        assert run(line.split(), {}) == 0
+        assert capsys.readouterr().out.startswith(f"Usage: brokerctl {line.removeprefix('help').strip()}".strip())
+
+
 def test_a_command_may_have_the_name_of_a_group(brokerctl: CommandLine) -> None:
     listed = brokerctl("list_slots --json").out
     assert (brokerctl("slots --json").out, brokerctl("--json slots ls").out) == (listed, listed)
