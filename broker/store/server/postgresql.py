@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakSet
@@ -31,6 +30,7 @@ from broker.store.server.branches import change_in_postgresql
 from broker.store.server.dialect import SMALL_BODY, SMALL_METADATA, IndexRow, Marker
 from broker.store.server.engine import Failure, NotReplicated, SessionTimeouts, keep_alive
 from broker.store.server.keys import claim_in_postgresql
+from broker.store.server.poolers import shares_session
 from broker.store.server.safety import postgresql_findings
 from broker.store.server.streams import append_in_postgresql
 from broker.store.server.tls import tls_context
@@ -190,12 +190,6 @@ _WRITE_ANYWAY: Final = (
     " THEN pg_logical_emit_message(true,'cordillera','') END"
 )
 
-# Without a prepared statement, which such a pooler may not know; so an error has to carry the answer.
-_TELL_SESSION: Final = (
-    "DO $$ BEGIN RAISE EXCEPTION '% %', pg_backend_pid(), coalesce(current_setting('cordillera.session', true), '');"
-    " END $$"
-)
-
 
 def count_batch(marker: Marker) -> str:
     """Return the statement that counts the batch of `marker`, and lets its incarnation last until the commit.
@@ -337,17 +331,8 @@ class PostgreSql:
         return list(postgresql_findings(settings, standbys, synchronous if known else None, absent))
 
     async def refuse_shared_sessions(self, raw: Any, other: Any) -> None:
-        token = uuid.uuid4().hex
-        await raw.execute(f"SET cordillera.session = '{token}'")
-        process, told = await _session_of(other)
-        seen: set[str] = set()
-        while told != token and process not in seen:  # a pooler may lend its sessions in turn
-            seen.add(process)
-            process, told = await _session_of(other)
-        # One that is lent to somebody else, or reset behind each transaction, does not keep what it was told.
-        if told == token or (await _session_of(raw))[1] != token:
+        if await shares_session(raw, other):
             raise self._shared_sessions()
-        await raw.execute("RESET cordillera.session")
 
     def _shared_sessions(self) -> ConfigError:
         return ConfigError(
@@ -499,16 +484,6 @@ class PostgreSql:
 
     async def end_read(self, raw: Any) -> None:
         await raw.execute("COMMIT")
-
-
-async def _session_of(raw: Any) -> tuple[str, str]:
-    """Return which process of the server has answered, and what its session was told."""
-    try:
-        await raw.execute(_TELL_SESSION)
-    except asyncpg.RaiseError as error:
-        process, _, told = str(error).partition(" ")
-        return process, told
-    raise AssertionError("RAISE EXCEPTION has raised nothing")
 
 
 def _quoted(value: str) -> str:
