@@ -19,7 +19,7 @@ from benchmarks.nodes.configuration import NodeConfiguration
 from benchmarks.nodes.process import BrokerProcess
 from broker.config.datasources import PoolConfiguration
 from broker.errors import StoreUnavailable
-from broker.ports.records import Put, VirtualHostRecord
+from broker.ports.records import Drop, GlobalParameterKey, GlobalParameterRecord, Put, VirtualHostRecord
 from broker.ports.store import Batch
 from broker.store.server.opening import server_store
 from tests.contract.cluster_calls import beat, renew
@@ -92,11 +92,12 @@ async def declared(node: Node, _: Nodes) -> object:
     return await node.store.events.record(changes, b"{}", expected=page.last, token="t", incarnation=node.incarnation)
 
 
+SOMETHING = GlobalParameterRecord("something")
 A_BATCH = Batch(inserts=messages(0, 1))
 CALLS: dict[str, Call] = {
     "a batch": lambda node, _: node.store.write(A_BATCH),
     "a declaration": declared,
-    "a record of a standalone broker": lambda node, _: node.store.record([Put(VirtualHostRecord("elsewhere"))]),
+    "a record of a standalone broker": lambda node, _: node.store.record([Put(GlobalParameterRecord("anything"))]),
     "queue ids": lambda node, _: node.store.reserve_queue_ids(10),
     "a beat": lambda node, _: beat(node.store.cluster, "a", node.incarnation.id),
     "a lease": lambda node, nodes: renew(node.store.cluster, nodes.fence.epoch, nodes.fence.term),
@@ -104,7 +105,9 @@ CALLS: dict[str, Call] = {
     "an assignment": lambda node, nodes: node.store.slots.assign(
         [row(slot(node.lane, 3, 4))], node.incarnation, nodes.fence
     ),
-    "a place in a stream": lambda node, _: node.store.keep_places({(7, "reader"): 1}),
+    "a deletion, of which the second leaves nothing to write": lambda node, _: node.store.record(
+        [Drop(GlobalParameterKey("something"))]
+    ),
 }
 
 
@@ -118,6 +121,7 @@ async def test_what_a_standby_has_not_got_is_not_taken_for_done(
     await nodes.coordinate(node)
     await node.insert(*messages(node.lane, 3, 4))
     await node.give(slot(node.lane, 3, 4))
+    await node.store.record([Put(SOMETHING)])
 
     with capture_logs() as logs:
         async with lonely(pair, how):

@@ -5,19 +5,24 @@ is away, and after the primary has given it up (invariant I91).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.config.datasources import PoolConfiguration
-from broker.errors import StoreUnsafe
+from broker.errors import StoreUnavailable, StoreUnsafe
+from broker.ports.records import Drop, GlobalParameterKey, GlobalParameterRecord, Put
 from broker.ports.store import Batch
 from broker.store.server.opening import server_store
 from broker.store.server.store import ServerStore
-from tests.support.databases import DatabaseMissing
+from tests.support.databases import DatabaseMissing, ServerFailed
 from tests.support.standbys import MariaDBPair
 
 SEEN_WITHIN = 30.0
+UNANSWERED = "commits were done that no replica has answered"
+WAITING = "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync ACK%'"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -80,15 +85,19 @@ async def test_a_replica_that_is_absent_is_told_before_commits_wait_for_it(
 
 async def test_replication_that_has_become_asynchronous_is_told(pair: MariaDBPair, store: ServerStore) -> None:
     await store.write(Batch(high_water=1))  # over a connection that was judged before the setting was bad
+    await store.check_safety()
     pair.primary.sql("SET GLOBAL rpl_semi_sync_master_timeout = 200")
     pair.standby.suspend()
     await store.write(Batch(high_water=2))
 
-    await told(
-        store,
-        "rpl_semi_sync_master_enabled is ON, but no replica answers",
-        "rpl_semi_sync_master_timeout is 200, less than 3600000:",
-    )
+    with capture_logs() as logs:
+        await told(
+            store,
+            "rpl_semi_sync_master_enabled is ON, but no replica answers",
+            "rpl_semi_sync_master_timeout is 200, less than 3600000:",
+        )
+    unanswered = [line["commits"] for line in logs if line["event"] == UNANSWERED]
+    assert sum(unanswered) >= 1
     await store.distrust()
     with pytest.raises(StoreUnsafe, match=r"but no replica answers.*; rpl_semi_sync_master_timeout is 200"):
         await store.write(Batch(high_water=3))
@@ -103,3 +112,35 @@ async def test_a_primary_that_does_not_wait_without_replicas_is_told(pair: Maria
     pair.primary.sql("SET GLOBAL rpl_semi_sync_master_wait_no_slave = OFF")
 
     await told(store, "rpl_semi_sync_master_wait_no_slave is OFF, not ON:")
+
+
+CALLS: dict[str, Callable[[ServerStore], Awaitable[object]]] = {
+    "a declaration": lambda store: store.record([Put(GlobalParameterRecord("anything"))]),
+    "a deletion": lambda store: store.record([Drop(GlobalParameterKey("something"))]),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+async def test_what_a_replica_has_not_got_is_not_taken_for_done_when_the_session_that_waits_is_killed(
+    pair: MariaDBPair, store: ServerStore, what: str
+) -> None:
+    """The server commits all the same, and the second time there is nothing left to write."""
+    call = CALLS[what]
+    await store.record([Put(GlobalParameterRecord("something"))])
+
+    async def kill() -> None:
+        while True:
+            for waiting in (await asyncio.to_thread(pair.primary.sql, WAITING)).splitlines():
+                with suppress(ServerFailed):  # it has ended by itself
+                    await asyncio.to_thread(pair.primary.sql, f"KILL {waiting}")
+            await asyncio.sleep(0.05)
+
+    pair.standby.suspend()
+    killing = asyncio.get_running_loop().create_task(kill())
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await call(store)
+    killing.cancel()
+    await asyncio.wait([killing])
+    pair.standby.resume()
+    await call(store)
