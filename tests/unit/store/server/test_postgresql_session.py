@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -18,7 +19,7 @@ from broker.ports.store import Batch
 from broker.store.server.batch import rows_of
 from broker.store.server.dialect import Marker
 from broker.store.server.engine import NotReplicated, SessionTimeouts
-from broker.store.server.postgresql import PREPARE, PostgreSql
+from broker.store.server.postgresql import PREPARE, PostgreSql, _refuse_read_only
 
 MARKER = Marker(3, "abc123", 8, "node-a")
 KEY = BranchKey("/", Xid(7, b"g", b"b"))
@@ -216,6 +217,90 @@ async def test_sessions_that_are_kept_are_left_as_they_were() -> None:
 
     assert raw.heard[-1] == "RESET cordillera.session"
     assert len(other.heard) == 2
+
+
+@dataclass(eq=False)
+class Server(Raw):
+    """A server that tells these parameters by itself."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def get_settings(self) -> Any:
+        return SimpleNamespace(**self.settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "recovers", "reason"),
+    [
+        ({"in_hot_standby": "on"}, False, "is a standby and takes no writes"),
+        ({}, True, "is a standby and takes no writes"),  # before version 14
+        ({"default_transaction_read_only": "on"}, False, "default_transaction_read_only is on"),
+        (
+            {"in_hot_standby": "off", "default_transaction_read_only": "on"},
+            False,
+            "default_transaction_read_only is on",
+        ),
+    ],
+)
+async def test_a_server_that_takes_no_writes_is_passed_over(
+    settings: dict[str, str], recovers: bool, reason: str
+) -> None:
+    with pytest.raises(StoreUnavailable, match=reason):
+        await _refuse_read_only(Server(lambda *_: recovers, settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"in_hot_standby": "off", "default_transaction_read_only": "off"}, []),
+        ({}, ["SELECT pg_is_in_recovery()"]),
+    ],
+)
+async def test_a_server_that_takes_writes_is_asked_only_if_it_has_not_told(
+    settings: dict[str, str], asked: list[str]
+) -> None:
+    server = Server(lambda *_: False, settings=settings)
+
+    await _refuse_read_only(server)
+
+    assert server.heard == asked
+
+
+class Written:
+    """A connection of SQLAlchemy."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def exec_driver_sql(self, statement: str) -> None:
+        self.heard.append(statement)
+
+
+async def test_what_is_written_anyway_is_in_the_log_and_in_no_table_and_not_where_nothing_may_be_written() -> None:
+    connection = Written()
+
+    await dialect().write_anyway(cast(Any, connection))
+
+    (statement,) = connection.heard
+    assert "pg_logical_emit_message(true," in statement
+    assert "CASE current_setting('transaction_read_only') WHEN 'off'" in statement
+
+
+async def test_sessions_that_hang_are_those_of_brokers_for_longer_than_a_session_may_be_idle() -> None:
+    raw = Raw(lambda *_: [(1,), (2,)])
+
+    assert await dialect(SessionTimeouts(idle=1.5)).end_hung_sessions(raw) == 2
+
+    assert raw.given == [("cordillera", 1.5)]
+
+
+async def test_room_is_made_in_the_tables_of_what_comes_and_goes() -> None:
+    raw = Raw()
+
+    await dialect().free_room(raw)
+
+    (statement,) = raw.heard
+    assert statement.startswith('VACUUM "MB_METADATA", "MB_CONTENT", ')
 
 
 def shown(settings: Mapping[str, str], standbys: int, synchronous: int, known: int, *absent: str) -> Answer:
