@@ -160,23 +160,29 @@ def test_what_comes_and_goes_is_in_the_registry_and_its_creator_has_it(
             )
         )
 
+    def await_collection(path: str) -> None:
+        # An answer waits for it for a second, which may not be enough on a busy machine.
+        wait_until(lambda: path in collections(), 10.0, f"{path} is there", [broker])
+
     before = granted()
     owner = channel_of("owner", "owner-1")
     owner.queue_declare("Shop.Mine", durable=True)
     queue = "event/queues/jms/shop.mine"
-    assert "/queues/jms/shop.mine" in collections()
-    assert granted() - before == {("Q_shop-mine", queue, each) for each in ("consume", "publish", "changePermission")}
+    await_collection("/queues/jms/shop.mine")
+    own = {("Q_shop-mine", queue, each) for each in ("consume", "publish", "changePermission")}
+    wait_until(lambda: granted() - before == own, 10.0, "the creator has its queue", [broker])
     owner.basic_publish("", "Shop.Mine", b"1")
     assert owner.basic_get("Shop.Mine", auto_ack=True)[2] == b"1"
     owner.queue_bind("Shop.Mine", "amq.topic", "sport.cricket")
-    assert "/topics/sport/cricket/jms.subscriptions/shop.mine" in collections()
-    assert ("T_sport-cricket", "event/topics/sport", "subscribe") in granted()
+    await_collection("/topics/sport/cricket/jms.subscriptions/shop.mine")
+    subscribes = ("T_sport-cricket", "event/topics/sport", "subscribe")
+    wait_until(lambda: subscribes in granted(), 10.0, "the creator may subscribe", [broker])
     owner.basic_publish("amq.topic", "sport.cricket", b"2")
     assert owner.basic_get("Shop.Mine", auto_ack=True)[2] == b"2"
 
     admin = channel_of("admin", "opensesame")
     admin.queue_declare("plain", durable=True)
-    assert "/queues/jms/plain" in collections()
+    await_collection("/queues/jms/plain")
     assert not {row for row in granted() if "plain" in row[1]}
     admin.queue_delete("Shop.Mine")
     wait_until(lambda: "/queues/jms/shop.mine" not in collections(), 10.0, "the collection is gone", [broker])
