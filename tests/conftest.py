@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,11 +31,17 @@ def pytest_configure() -> None:
         launch_by(forked.launch)
 
 
-def pytest_collection_finish() -> None:
-    # Thousands of tests live as long as the run; what a test makes is short-lived, as it is in a node.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()  # imports make next to no garbage
+    try:
+        return (yield)
+    finally:
+        # Thousands of tests live as long as the run; what a test makes is short-lived, as it is in a node.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        gc.enable()
 
 
 def pytest_unconfigure() -> None:
