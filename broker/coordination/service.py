@@ -43,6 +43,7 @@ class PeerCalls:
     awaits_reply: Callable[[str, str], Awaitable[bool]]
     read_figures: Callable[[str, int], Awaitable[FiguresPage]]
     change_delayed: Callable[[str, Sequence[int], int], Awaitable[Sequence[int]]]
+    operate: Callable[[str, bytes], Awaitable[bytes]]
 
 
 @dataclass(slots=True)
@@ -125,6 +126,9 @@ class NodeServices:
 
     async def change_delayed(self, vhost: str, ids: Sequence[int], due: int, caller: Caller) -> Sequence[int]:
         return await self._living(caller).calls.change_delayed(vhost, ids, due)
+
+    async def operate(self, operation: str, given: bytes, caller: Caller) -> bytes:
+        return await self._living(caller).calls.operate(operation, given)
 
     # Who may ask what
 

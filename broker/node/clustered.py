@@ -35,6 +35,7 @@ from broker.machine.faults import MachineFaults
 from broker.management.figures import subscriptions
 from broker.management.figures.pages import page
 from broker.management.http import found_messages
+from broker.management.operations import Operations
 from broker.message import Message
 from broker.node.descriptors import rooms
 from broker.node.distant_messages import DistantMessages
@@ -42,6 +43,7 @@ from broker.node.figures_elsewhere import FiguresElsewhere
 from broker.node.incarnation import NodeIncarnation
 from broker.node.lifecycle import SeenMember
 from broker.node.member_port import MemberPort
+from broker.node.operated_nodes import AskedNodes
 from broker.node.own_id import what_to_change
 from broker.node.peering import Peering, terms_of
 from broker.node.schedules_elsewhere import SchedulesElsewhere
@@ -367,6 +369,10 @@ class Clustered:
         coordination = self._config.coordination
         replies = self._parts.replies
         intake = ReplyIntake(replies.deliver, replies.is_awaited, lambda: self._agent.living)
+        parts = self._parts
+        operations = Operations(
+            parts.view, lambda vhost, each: parts.message_administration.subscription_list.close_here(vhost, each)
+        )
         self._services.begin(
             self._agent,
             self._manager,
@@ -379,9 +385,11 @@ class Clustered:
                 intake.awaits_reply,
                 self._figures,
                 lambda vhost, ids, due: self._parts.message_administration.schedules.change_for(vhost, ids, due),
+                operations.carry_out,
             ),
         )
         self._parts.view.others = FiguresElsewhere(self._peers.others, self._peers.caller)
+        self._parts.view.operated = AskedNodes(self._peers.others, self._peers.caller)
         self._thrift = ThriftServer(
             self._services,
             self._loops,

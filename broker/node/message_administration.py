@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 from broker.broker import Broker
 from broker.clock import Clock
+from broker.errors import CoordinationError
 from broker.management.figures.subscriptions import read_consumers
 from broker.management.figures.view import NodeView
+from broker.management.operated import CLOSE_SUBSCRIPTION
 from broker.message import Message, MessageIdGenerator
 from broker.node.queue_services import LiveServices
 from broker.ports.finding import FoundPage
@@ -150,4 +152,13 @@ class MessageAdministration:
         async def elsewhere(vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
             return await read_consumers(view.others, vhost, wanted)
 
-        return SubscriptionList(parts.vhosts, lambda: connections, parts.node_id, parts.turns.next, elsewhere)
+        async def close_elsewhere(node_id: str, vhost: str, subscription_id: str) -> bool:
+            given = {"vhost": vhost, "id": subscription_id}
+            answer = (await view.operated.operate(CLOSE_SUBSCRIPTION, given, node_id)).done.get(node_id)
+            if answer is None:
+                raise CoordinationError(f"node {node_id}, which has the subscription, does not answer: try again later")
+            return bool(answer.get("closed"))
+
+        return SubscriptionList(
+            parts.vhosts, lambda: connections, parts.node_id, parts.turns.next, elsewhere, close_elsewhere
+        )

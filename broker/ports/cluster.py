@@ -442,6 +442,13 @@ class SlotService(Protocol):
         """
         ...
 
+    async def operate(self, operation: str, given: bytes, caller: Caller) -> bytes:
+        """Do what an operator of the caller wants with what this node has; arguments and answer are values of JSON.
+
+        Raises `CoordinationError` if this node does not know the operation.
+        """
+        ...
+
     async def read_figures(self, kind: str, start: int, caller: Caller) -> FiguresPage:
         """Return what operators see of this node: figures of one kind, from place `start` of their list on."""
         ...

@@ -180,6 +180,9 @@ class SlotClient:
             )
         ]
 
+    async def operate(self, operation: str, given: bytes, caller: Caller) -> bytes:
+        return bytes(await self._call("operate", caller, nodeId=caller.node_id, operation=operation, given=given))
+
     async def awaits_reply(self, vhost: str, address: str, caller: Caller) -> bool:
         return bool(await self._call("awaitsReply", caller, nodeId=caller.node_id, virtualHost=vhost, address=address))
 

@@ -85,6 +85,10 @@ async def _change_delayed(service: SlotService, call: Any) -> Any:
     return list(await service.change_delayed(call.virtualHost, call.ids, call.due, _caller(call)))
 
 
+async def _operate(service: SlotService, call: Any) -> bytes:
+    return await service.operate(call.operation, call.given, _caller(call))
+
+
 def _queue(call: Any) -> QueueName:
     return convert.from_queue(call.queueName, call.queueId)
 
@@ -108,6 +112,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "awaitsReply": _awaits_reply,
         "readFigures": _read_figures,
         "changeDelayed": _change_delayed,
+        "operate": _operate,
     }
 )
 ADMITTING: Final = frozenset({"challenge", "authenticate"})
@@ -123,6 +128,7 @@ ADDED: Final = ADMITTING | {
     "awaitsReply",
     "readFigures",
     "changeDelayed",
+    "operate",
 }
 
 

@@ -167,6 +167,10 @@ service SlotManagementService {
   list<i64> changeDelayed(1: string nodeId, 2: string virtualHost, 3: list<i64> ids, 4: i64 due, 16: CallContext context)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
+  /* Do what an operator of the caller wants with what the node that is asked has; arguments and answer are JSON. */
+  binary operate(1: string nodeId, 2: string operation, 3: binary given, 16: CallContext context)
+    throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
+
   /* With a shared secret these two come first on every connection: nonce for nonce, then proof for proof. */
   binary challenge(1: binary clientNonce) throws (1: Unauthorized unauthorized),
   binary authenticate(1: binary clientProof) throws (1: Unauthorized unauthorized)

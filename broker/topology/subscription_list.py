@@ -119,6 +119,18 @@ async def nobody_elsewhere(vhost: str, wanted: WantedSubscriptions) -> Consumers
     return ConsumersElsewhere()
 
 
+CloseElsewhere: TypeAlias = Callable[[str, str, str], Awaitable[bool]]
+"""Takes the consumer of a subscription on another node away: node, virtual host, id. Returns whether there was one.
+
+Raises `CoordinationError` if the node does not answer.
+"""
+
+
+async def nothing_elsewhere(node_id: str, vhost: str, subscription_id: str) -> bool:
+    """Stand where there are no other nodes."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class FoundSubscriptions:
     """What is returned of the list."""
@@ -138,12 +150,14 @@ class SubscriptionList:
         node_id: str,
         next_turn: Callable[[], Awaitable[None]],
         elsewhere: ReadElsewhere = nobody_elsewhere,
+        close_elsewhere: CloseElsewhere = nothing_elsewhere,
     ) -> None:
         self._vhosts = vhosts
         self._connections = connections
         self._node_id = node_id
         self._next_turn = next_turn
         self._elsewhere = elsewhere
+        self._close_elsewhere = close_elsewhere
 
     async def listed(self, vhost: str, wanted: WantedSubscriptions = WantedSubscriptions()) -> FoundSubscriptions:
         """Return up to `wanted.limit` subscriptions by their ids."""
@@ -181,19 +195,28 @@ class SubscriptionList:
     async def close(self, vhost: str, subscription_id: str) -> None:
         """Take the consumer of a subscription away; its client is told. A durable subscription stays, without one.
 
-        Raises `AdministrationError` if there is none, or if it is on another node.
+        Raises `AdministrationError` if there is none, `CoordinationError` if its node does not answer.
         """
         host = self._vhost(vhost)
+        if await self.close_here(vhost, subscription_id):
+            return
+        node, stands_for_all = _node_of(host, subscription_id)
+        if stands_for_all:
+            raise AdministrationError(
+                f"'{subscription_id}' stands for what node '{node}' has not told of: list the subscriptions again"
+            )
+        if not node or not await self._close_elsewhere(node, vhost, subscription_id):
+            raise AdministrationError(f"there is no active subscription '{subscription_id}' in virtual host '{vhost}'")
+
+    async def close_here(self, vhost: str, subscription_id: str) -> bool:
+        """Likewise, if it is on this node; return whether it was."""
         for connection in list(self._connections()):
             if connection.vhost == vhost:
                 for each in _consumers_of(connection):
                     if each.id_on(self._node_id) == subscription_id:
-                        connection.end_consumer(each.channel_id, each.tag, _ENDED)
-                        return
+                        return connection.end_consumer(each.channel_id, each.tag, _ENDED)
             await self._next_turn()
-        if node := _node_of(host, subscription_id):
-            raise AdministrationError(f"subscription '{subscription_id}' is on node '{node}': close it there")
-        raise AdministrationError(f"there is no active subscription '{subscription_id}' in virtual host '{vhost}'")
+        return False
 
     async def delete(self, vhost: str, name: str) -> int:
         """Delete a durable subscription without a consumer, and return how many messages it had.
@@ -268,16 +291,18 @@ def _of_queue(
         yield _subscription(host, queue, f"{queue.name}@", "")
 
 
-def _node_of(host: VirtualHost, subscription_id: str) -> str:
-    """Return the other node that an id of a subscription means, nothing if there is none."""
+def _node_of(host: VirtualHost, subscription_id: str) -> tuple[str, bool]:
+    """Return the other node that an id of a subscription means, nothing if there is none, and whether the id stands for
+    all consumers that the node has of the queue.
+    """
     place = subscription_id.find("@")
     while place >= 0:
         queue, behind = host.queues.get(subscription_id[:place]), subscription_id[place + 1 :]
         for node_id in () if queue is None else _nodes_elsewhere(host, queue):
             if behind == node_id or behind.startswith(f"{node_id}/"):
-                return node_id
+                return node_id, behind == node_id
         place = subscription_id.find("@", place + 1)
-    return ""
+    return "", False
 
 
 def _nodes_elsewhere(host: VirtualHost, queue: Queue) -> list[str]:

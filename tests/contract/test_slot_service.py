@@ -273,3 +273,11 @@ async def test_delayed_messages_are_changed_where_they_are(way: str) -> None:
         assert await there.service.change_delayed("заказы", [7, 8, 1 << 62], 0, ALICE) == [-1, 0, -2]
         assert await there.service.change_delayed("/", [], 5, ALICE) == []
         assert await there.service.change_delayed("/", [7], 5, ALICE) == [1]
+
+
+async def test_what_an_operator_wants_of_another_node_arrives_as_it_is(way: str) -> None:
+    octets = '{"names": ["заказы"]}'.encode() + b" " * 100_000
+    async with reached(way) as there:
+        assert await there.service.operate("close_connections", octets, ALICE) == octets
+        assert await there.service.operate("nothing", b"", ALICE) == b""
+        assert there.memory.operations == [("close_connections", octets), ("nothing", b"")]

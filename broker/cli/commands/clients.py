@@ -34,7 +34,7 @@ _CONSUMERS: Final = (
 )
 @click.argument("columns", nargs=-1)
 def list_connections(session: CommandSession, columns: tuple[str, ...]) -> None:
-    """List the connections of clients to this node."""
+    """List the connections of clients, to all nodes."""
     rows = session.rows("/connections")
     session.show_rows(
         rows, ("user", "peer_host", "peer_port", "state"), columns, _CONNECTION, title="Listing connections"
@@ -49,7 +49,7 @@ def list_connections(session: CommandSession, columns: tuple[str, ...]) -> None:
 )
 @click.argument("columns", nargs=-1)
 def list_channels(session: CommandSession, columns: tuple[str, ...]) -> None:
-    """List the channels of clients to this node."""
+    """List the channels of clients, on all nodes."""
     usual = ("pid", "user", "consumer_count", "messages_unacknowledged")
     session.show_rows(session.rows("/channels"), usual, columns, _CHANNEL, title="Listing channels")
 
@@ -63,7 +63,7 @@ def list_channels(session: CommandSession, columns: tuple[str, ...]) -> None:
 )
 @click.argument("columns", nargs=-1)
 def list_consumers(session: CommandSession, columns: tuple[str, ...]) -> None:
-    """List the consumers of a virtual host on this node."""
+    """List the consumers of a virtual host, on all nodes."""
     rows = session.rows(f"/consumers/{escaped(session.vhost)}", f"virtual host '{session.vhost}'")
     session.show_rows(rows, _CONSUMERS, columns, _CONSUMER, title=f"Listing consumers in vhost {session.vhost}")
 
@@ -79,7 +79,7 @@ def list_consumers(session: CommandSession, columns: tuple[str, ...]) -> None:
 @click.argument("name")
 @click.argument("reason", default=_REASON)
 def close_connection(session: CommandSession, name: str, reason: str) -> None:
-    """Close a connection, whose name list_connections name tells. Its client is told the reason."""
+    """Close a connection, whose name list_connections name tells, on whatever node. Its client is told the reason."""
     session.confirm(f"close the connection {name!r}")
     status, value = session.ask("DELETE", f"/connections/{escaped(name)}", headers={"x-reason": reason})
     if status >= 400:
@@ -95,7 +95,7 @@ def close_connection(session: CommandSession, name: str, reason: str) -> None:
 @click.argument("user")
 @click.argument("reason", default=_REASON)
 def close_connections_of_user(session: CommandSession, user: str, reason: str) -> None:
-    """Close all connections of a user to this node. Their clients are told the reason."""
+    """Close all connections of a user, to all nodes. Their clients are told the reason."""
     session.confirm(f"close all connections of {user!r}")
     path = f"/connections/username/{escaped(user)}"
     status, value = session.ask("DELETE", path, headers={"x-reason": reason}, what=f"user '{user}'")
@@ -117,7 +117,7 @@ def close_connections_of_user(session: CommandSession, user: str, reason: str) -
 @click.option("--limit", type=click.IntRange(0), default=0, help="so many at most; 0 for all")
 @click.option("--per-connection-delay", "delay", type=duration_in("ms"), default=0, help="milliseconds between two")
 def close_connections(session: CommandSession, reason: str, of_all: bool, limit: int, delay: float) -> None:
-    """Close the connections of a virtual host to this node. Their clients are told the reason."""
+    """Close the connections of a virtual host, to all nodes. Their clients are told the reason."""
     where = "of all virtual hosts" if of_all else f"of virtual host '{session.vhost}'"
     if not of_all:
         session.send("GET", f"/vhosts/{escaped(session.vhost)}", what=f"virtual host '{session.vhost}'")

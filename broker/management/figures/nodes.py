@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from broker.broker import PRODUCT
@@ -103,3 +104,14 @@ def node_figures(view: NodeView, spans: SampleSpans = NO_SAMPLES) -> dict[str, A
             "channel_consumer_deleted": 0,
         },
     }
+
+
+def attempt_rows(view: NodeView) -> Iterator[dict[str, Any]]:
+    """Yield how many logins there were, by protocol."""
+    for protocol, counts in sorted(view.broker.logins.items(), reverse=True):
+        yield {
+            "protocol": protocol,
+            "auth_attempts": counts.succeeded + counts.failed,
+            "auth_attempts_failed": counts.failed,
+            "auth_attempts_succeeded": counts.succeeded,
+        }

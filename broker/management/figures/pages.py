@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import to_json
 
 from broker.errors import CoordinationError
-from broker.management.figures.connections import channel_figures, connection_figures
+from broker.management.figures.connections import channel_figures, channel_name, connection_figures
 from broker.management.figures.exchanges import exchange_figures
-from broker.management.figures.nodes import node_figures
+from broker.management.figures.history import NO_SAMPLES, SampleSpan, SampleSpans
+from broker.management.figures.nodes import attempt_rows, node_figures
 from broker.management.figures.overview import overview_figures, vhost_figures
-from broker.management.figures.queues import consumer_figures, counts_of, queue_figures
+from broker.management.figures.queues import (
+    channel_with_consumers,
+    consumer_and_delivery,
+    consumer_figures,
+    counts_of,
+    queue_figures,
+)
 from broker.management.figures.view import NodeView
 from broker.ports.peer_calls import FiguresPage
 from broker.queue.queue import Queue
 
 Row = dict[str, Any]
-_SOME_QUEUES: Final = "queues "
-_LOGS: Final = "logs "
+_List: TypeAlias = Callable[[NodeView], Iterator[Row]]
 MAX_LINES: Final = 200
 """Lines of the log that are told at once."""
 MAX_ROWS: Final = 200
@@ -50,31 +57,87 @@ def _queues(view: NodeView, queues: Iterable[Queue]) -> Iterator[Row]:
 
 def kind_of_queues(names: Iterable[tuple[str, str]]) -> str:
     """Return the kind of figures that are those of these queues, each named by its virtual host and its name."""
-    return _SOME_QUEUES + json.dumps(list(names))
+    return f"queues {json.dumps(list(names))}"
 
 
 def kind_of_logs(level: str, before: int | None, limit: int, text: str) -> str:
     """Return the kind of figures that are the last lines of the log of a node (`ReadLogs`)."""
-    return _LOGS + json.dumps([level, before, limit, text])
+    return f"logs {json.dumps([level, before, limit, text])}"
 
 
-def _list_of(kind: str) -> Callable[[NodeView], Iterator[Row]] | None:
+def kind_of_connection(name: str, spans: SampleSpans = NO_SAMPLES) -> str:
+    """Return the kind of figures that are the connection of this name."""
+    return f"connection {json.dumps([name, asdict(spans)])}"
+
+
+def kind_of_channels(connection: str) -> str:
+    """Return the kind of figures that are the channels of the connection of this name."""
+    return f"channels {json.dumps([connection])}"
+
+
+def kind_of_consumers(vhost: str, queue: str) -> str:
+    """Return the kind of figures that are what a queue tells of its consumers."""
+    return f"queue_consumers {json.dumps([vhost, queue])}"
+
+
+def kind_of_channel(name: str, spans: SampleSpans = NO_SAMPLES) -> str:
+    """Return the kind of figures that are the channel of this name, with its consumers."""
+    return f"channel {json.dumps([name, asdict(spans)])}"
+
+
+def _list_of(kind: str) -> _List | None:
     what, space, told = kind.partition(" ")
     if not space:
         return _LISTS.get(kind)
     try:
-        given = json.loads(told)
-        if what == _LOGS.strip():
-            level, before, limit, text = given
-            if not isinstance(limit, int) or not 0 < limit <= MAX_LINES:
-                return None
-            return lambda view: iter(view.logs(str(level), None if before is None else int(before), limit, str(text)))
-        names = [(vhost, name) for vhost, name in given]
-    except (ValueError, TypeError):
+        return _ASKED[what](*json.loads(told))
+    except (ValueError, TypeError, LookupError):
         return None
-    if what != _SOME_QUEUES.strip():
-        return None
+
+
+def _some_queues(*given: Sequence[Any]) -> _List:
+    names = [(vhost, name) for vhost, name in given]
     return lambda view: _queues(view, (queue for each in names for queue in view.queues_named(*each)))
+
+
+def _lines(level: object, before: int | None, limit: int, text: object) -> _List:
+    if not isinstance(limit, int) or not 0 < limit <= MAX_LINES:
+        raise ValueError("too many lines")
+    return lambda view: iter(view.logs(str(level), None if before is None else int(before), limit, str(text)))
+
+
+def _one_connection(name: object, spans: Mapping[str, Any]) -> _List:
+    read = _spans(spans)
+    return lambda view: (connection_figures(view, each, read) for each in view.connections_named(name))
+
+
+def _channels_of(name: object) -> _List:
+    return lambda view: (
+        channel_figures(view, connection, channel)
+        for connection in view.connections_named(name)
+        for _, channel in sorted(connection.channels.items())
+    )
+
+
+def _consumers_of(vhost: object, name: object) -> _List:
+    return lambda view: (
+        consumer_and_delivery(view, connection, channel, consumer)
+        for queue in view.queues_named(vhost, name)
+        for connection, channel in view.channels()
+        for consumer in list(channel.consumers.values())
+        if consumer.queue.whole is queue
+    )
+
+
+def _one_channel(name: object, spans: Mapping[str, Any]) -> _List:
+    read = _spans(spans)
+    return lambda view: (
+        channel_with_consumers(view, *each, read) for each in view.channels() if channel_name(*each) == name
+    )
+
+
+def _spans(given: Mapping[str, Any]) -> SampleSpans:
+    return SampleSpans(**{kind: None if span is None else SampleSpan(**span) for kind, span in given.items()})
 
 
 def _has_something(queue: Queue) -> bool:
@@ -114,9 +177,19 @@ def _consumers(view: NodeView) -> Iterator[Row]:
             yield consumer_figures(view, connection, channel, consumer)
 
 
-_LISTS: Final[dict[str, Callable[[NodeView], Iterator[Row]]]] = {
+_ASKED: Final[dict[str, Callable[..., _List]]] = {
+    "channel": _one_channel,
+    "channels": _channels_of,
+    "connection": _one_connection,
+    "queue_consumers": _consumers_of,
+    "logs": _lines,
+    "queues": _some_queues,
+}
+"""What the values of JSON behind a kind choose."""
+_LISTS: Final[dict[str, _List]] = {
     "overview": lambda view: iter([overview_figures(view)]),
     "nodes": lambda view: iter([node_figures(view)]),
+    "attempts": attempt_rows,
     "connections": lambda view: (connection_figures(view, each) for each in view.connections()),
     "channels": lambda view: (channel_figures(view, *each) for each in view.channels()),
     "consumers": _consumers,

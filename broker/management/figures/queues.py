@@ -11,7 +11,7 @@ from broker.amqp.connection import Connection
 from broker.amqp.consumer import Consumer
 from broker.codec.properties import decode_properties
 from broker.errors import AmqpError
-from broker.management.figures.connections import channel_details
+from broker.management.figures.connections import channel_details, channel_figures
 from broker.management.figures.history import NO_SAMPLES, SampleSpans, with_details
 from broker.management.figures.messages import counted_in_queue
 from broker.management.figures.view import GARBAGE_COLLECTION, NodeView
@@ -167,4 +167,27 @@ def delivery_figures(view: NodeView, connection: Connection, channel: Channel, c
     return {
         "channel_details": channel_details(view, connection, channel),
         "stats": with_details(stats, view.history, consumer),
+    }
+
+
+def consumer_and_delivery(
+    view: NodeView, connection: Connection, channel: Channel, consumer: Consumer
+) -> dict[str, Any]:
+    """Return what its queue tells of one consumer: a row of `consumer_details`, and one of `deliveries`."""
+    return {
+        "consumer": consumer_figures(view, connection, channel, consumer),
+        "delivery": delivery_figures(view, connection, channel, consumer),
+    }
+
+
+def channel_with_consumers(
+    view: NodeView, connection: Connection, channel: Channel, spans: SampleSpans = NO_SAMPLES
+) -> dict[str, Any]:
+    """Return one channel as `/api/channels/{name}` has it: with its consumers."""
+    places = [(connection, channel, each) for each in channel.consumers.values()]
+    return {
+        **channel_figures(view, connection, channel, spans),
+        "consumer_details": [consumer_figures(view, *place) for place in places],
+        "deliveries": [delivery_figures(view, *place) for place in places],
+        "publishes": [],
     }

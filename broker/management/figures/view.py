@@ -11,6 +11,7 @@ from broker.amqp.connection import Connection
 from broker.broker import Broker
 from broker.management.figures.history import History, NoHistory
 from broker.management.figures.merging import NobodyElse, OtherNodes
+from broker.management.operated import NobodyToOperate, OperatedNodes
 from broker.queue.queue import Queue
 from broker.topology.exchange import Exchange
 from broker.topology.vhost import VirtualHost
@@ -98,6 +99,8 @@ class NodeView:
     history: History = field(default_factory=NoHistory)
     others: OtherNodes = field(default_factory=NobodyElse)
     """The figures of the other nodes of the cluster."""
+    operated: OperatedNodes = field(default_factory=NobodyToOperate)
+    """The other nodes, for those who have them do something."""
     machine: Callable[[], MachineFigures] = _no_machine
     listening: list[Listening] = field(default_factory=list)
     """The open listeners."""
@@ -152,6 +155,10 @@ class NodeView:
     def connections(self) -> list[Connection]:
         """Return the connections that have opened a virtual host."""
         return [each for each in self.broker.open_connections if isinstance(each, Connection)]
+
+    def connections_named(self, name: object) -> list[Connection]:
+        """Return the connection that operators know by this name, if it is on this node."""
+        return [each for each in self.connections() if each.handshake.peer.connection_name == name]
 
     def channels(self) -> Iterator[tuple[Connection, Channel]]:
         """Yield the open channels of all connections."""

@@ -13,6 +13,7 @@ from broker.errors import (
     AdministrationError,
     AmqpError,
     BrokerError,
+    CoordinationError,
     DeletionProtected,
     NotFound,
     StoreUnavailable,
@@ -190,6 +191,8 @@ def _refusal(error: BrokerError) -> HttpRefusal:
         return HttpRefusal(412, "precondition_failed", reason)
     if isinstance(error, StoreUnavailable):
         return HttpRefusal(503, "service_unavailable", "the store is away: try again later")
+    if isinstance(error, CoordinationError):
+        return HttpRefusal(503, "service_unavailable", reason)
     if isinstance(error, AmqpError | AdministrationError):
         return BadRequest(reason)
     return BadRequest(reason)

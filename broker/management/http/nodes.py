@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
 from broker.management.figures.merging import Elsewhere
-from broker.management.figures.nodes import node_figures
+from broker.management.figures.nodes import attempt_rows, node_figures
 from broker.management.http.access import Needs
-from broker.management.http.call import NO_CONTENT, BadRequest, Call, NotThere, empty
+from broker.management.http.call import NO_CONTENT, Call, HttpRefusal, NotThere, empty
 from broker.management.http.elsewhere import partly
 from broker.management.http.listing import Row, listed
 from broker.management.http.node_view import ManagedNode, Member
 from broker.management.http.overview import contexts
 from broker.management.http.routing import ApiRoute
 from broker.management.http.samples import spans_of
+from broker.management.operated import FORGET_ATTEMPTS
+from broker.management.operations import count_logins_anew
 
 
 def node_row(
@@ -65,11 +68,10 @@ async def get_node(node: ManagedNode, call: Call) -> Any:
     member = member_of(node, call)
     elsewhere = Elsewhere() if member.is_self else await node.view.others.read("nodes")
     row = node_row(node, member, elsewhere, spans_of(call.query))
-    return row | {"memory": _memory(node)} if call.says("memory") else row
+    return row | {"memory": _memory(row["mem_used"])} if call.says("memory") and "mem_used" in row else row
 
 
-def _memory(node: ManagedNode) -> dict[str, Any]:
-    used = node.view.machine().memory_used
+def _memory(used: int) -> dict[str, Any]:
     parts = dict.fromkeys(_MEMORY, 0)
     return {
         **parts,
@@ -110,28 +112,34 @@ _MEMORY: Final = (
 
 async def get_memory(node: ManagedNode, call: Call) -> Any:
     member = member_of(node, call)
-    return {"memory": _memory(node) if member.is_self else "not_available"}
+    if member.is_self:
+        return {"memory": _memory(node.view.machine().memory_used)}
+    return {"memory": _memory((await _told(node, member, "nodes"))[0]["mem_used"])}
+
+
+async def _told(node: ManagedNode, member: Member, kind: str) -> Sequence[Row]:
+    """Return what another node tells. Raises `HttpRefusal` 503 if it does not answer."""
+    rows = (await node.view.others.read(kind, member.node_id)).rows.get(member.node_id)
+    if not rows:
+        raise _unanswered(member)
+    return rows
+
+
+def _unanswered(member: Member) -> HttpRefusal:
+    return HttpRefusal(503, "service_unavailable", f"node {member.node_id} does not answer: try again later")
 
 
 async def list_attempts(node: ManagedNode, call: Call) -> Any:
-    if not member_of(node, call).is_self:
-        raise BadRequest("ask that node")
-    return [
-        {
-            "protocol": protocol,
-            "auth_attempts": counts.succeeded + counts.failed,
-            "auth_attempts_failed": counts.failed,
-            "auth_attempts_succeeded": counts.succeeded,
-        }
-        for protocol, counts in sorted(node.broker.logins.items(), reverse=True)
-    ]
+    member = member_of(node, call)
+    return list(attempt_rows(node.view)) if member.is_self else await _told(node, member, "attempts")
 
 
 async def forget_attempts(node: ManagedNode, call: Call) -> Any:
-    if not member_of(node, call).is_self:
-        raise BadRequest("ask that node")
-    for counts in node.broker.logins.values():
-        counts.succeeded = counts.failed = 0
+    member = member_of(node, call)
+    if member.is_self:
+        count_logins_anew(node.view)
+    elif (await node.view.operated.operate(FORGET_ATTEMPTS, {}, member.node_id)).silent:
+        raise _unanswered(member)
     return empty(NO_CONTENT)
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 from broker.management.figures.connections import connection_details
 from broker.management.figures.history import NO_SAMPLES, SampleSpans
 from broker.management.figures.merging import Elsewhere, add_queue
-from broker.management.figures.pages import kind_of_queues
-from broker.management.figures.queues import consumer_figures, definition_figures, delivery_figures, queue_figures
+from broker.management.figures.pages import kind_of_consumers, kind_of_queues
+from broker.management.figures.queues import consumer_and_delivery, definition_figures, queue_figures
 from broker.management.http.access import Needs, vhost_of, visible_here
 from broker.management.http.call import Call, NotThere
 from broker.management.http.elsewhere import partly
@@ -122,10 +122,13 @@ async def get_queue(node: ManagedNode, call: Call) -> Any:
     ]
     node.view.hear_of_publishes()
     elsewhere = await node.view.others.read(kind_of_queues([(queue.vhost, queue.name)]))
+    pairs: list[Row] = [consumer_and_delivery(node.view, *each) for each in consumers]
+    if any(row.get("consumers") for row in elsewhere.all_rows):
+        pairs += (await node.view.others.read(kind_of_consumers(queue.vhost, queue.name))).all_rows
     return {
         **queue_row(node, queue, elsewhere, spans_of(call.query)),
-        "consumer_details": [consumer_figures(node.view, *each) for each in consumers],
-        "deliveries": [delivery_figures(node.view, *each) for each in consumers],
+        "consumer_details": [each["consumer"] for each in pairs],
+        "deliveries": [each["delivery"] for each in pairs],
         "incoming": [],
         **_owner(node, queue),
     }

@@ -52,6 +52,7 @@ EVERYBODYS: dict[str, Call] = {
     "read_figures": lambda service, caller: service.read_figures("queues", 0, caller),
     "awaits_reply": lambda service, caller: service.awaits_reply("/", "a.1", caller),
     "change_delayed": lambda service, caller: service.change_delayed("/", [1], 0, caller),
+    "operate": lambda service, caller: service.operate("close_connections", b"{}", caller),
 }
 OPEN: dict[str, Call] = {
     "push_events": lambda service, caller: service.push_events(12, caller),
@@ -84,6 +85,7 @@ class Parts:
                 self._awaits_reply,
                 self._read_figures,
                 self._change_delayed,
+                self._operate,
             ),
         )
         if is_started:
@@ -118,6 +120,10 @@ class Parts:
     async def _change_delayed(self, vhost: str, ids: Sequence[int], due: int) -> Sequence[int]:
         self.asked.append((vhost, ids, due))
         return [0]
+
+    async def _operate(self, operation: str, given: bytes) -> bytes:
+        self.asked.append((operation, given))
+        return b"{}"
 
     async def _purge_queue(self, queue: QueueName) -> int:
         self.asked.append(queue)

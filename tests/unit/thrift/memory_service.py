@@ -36,6 +36,7 @@ class MemorySlotService:
         self._counts: dict[str, Sequence[QueueCount]] = {}
         self.replies: dict[tuple[str, str], list[ReplyPart]] = {}
         self.figures: dict[tuple[str, int], tuple[bytes, int]] = {}
+        self.operations: list[tuple[str, bytes]] = []
         self.delayed: dict[tuple[str, int], int] = {}
         """What is answered for a delayed message, by virtual host and id."""
         """By virtual host and address: what has come for those who wait there."""
@@ -129,6 +130,11 @@ class MemorySlotService:
     async def change_delayed(self, vhost: str, ids: Sequence[int], due: int, caller: Caller) -> Sequence[int]:
         self._begin(caller)
         return [self.delayed.pop((vhost, each), 0) + bool(due) for each in ids]
+
+    async def operate(self, operation: str, given: bytes, caller: Caller) -> bytes:
+        self._begin(caller)
+        self.operations.append((operation, given))
+        return given
 
     def apply_events(self, last_event_id: int) -> None:
         """Topology events up to this one are applied."""

@@ -17,7 +17,7 @@ from broker.codec.methods import (
     QueueDeclare,
 )
 from broker.codec.properties import BasicProperties
-from broker.errors import AdministrationError, PreconditionFailed
+from broker.errors import AdministrationError, CoordinationError, PreconditionFailed
 from broker.topology.subscription_list import (
     ConsumersElsewhere,
     FoundSubscriptions,
@@ -168,6 +168,7 @@ class TwoNodes:
         self.told: list[SeenConsumer] = []
         self.is_silent = False
         self.asked: list[tuple[str, WantedSubscriptions]] = []
+        self.closed: list[tuple[str, str, str]] = []
 
     async def elsewhere(self, vhost: str, wanted: WantedSubscriptions) -> ConsumersElsewhere:
         self.asked.append((vhost, wanted))
@@ -181,7 +182,13 @@ class TwoNodes:
         await a.declare("own", owner=object(), auto_delete=True)
         await a.consume("q")
         self.told = [SeenConsumer("own", "10.0.0.1:5000", 1, "1"), SeenConsumer("q", "10.0.0.1:5000", 2, "t")]
-        return SubscriptionList({"/": b.vhost}, lambda: (), "b", _now, self.elsewhere)
+        return SubscriptionList({"/": b.vhost}, lambda: (), "b", _now, self.elsewhere, self.close_there)
+
+    async def close_there(self, node_id: str, vhost: str, subscription_id: str) -> bool:
+        if self.is_silent:
+            raise CoordinationError("no answer")
+        self.closed.append((node_id, vhost, subscription_id))
+        return subscription_id.endswith("/t")
 
 
 def shown(found: FoundSubscriptions) -> list[tuple[str, bool, str, str]]:
@@ -197,8 +204,10 @@ async def test_consumers_of_other_nodes_are_listed_one_by_one() -> None:
         ("q@a/10.0.0.1:5000/2/t", True, "a", "10.0.0.1:5000"),
     ]
     assert (found.silent, nodes.asked) == ((), [("/", WantedSubscriptions())])
-    with pytest.raises(AdministrationError, match="is on node 'a': close it there"):
-        await listing.close("/", "q@a/10.0.0.1:5000/2/t")
+    await listing.close("/", "q@a/10.0.0.1:5000/2/t")
+    with pytest.raises(AdministrationError, match="there is no active subscription 'q@a/"):
+        await listing.close("/", "q@a/10.0.0.1:5000/2/u")
+    assert [each[:2] for each in nodes.closed] == [("a", "/")] * 2
 
 
 async def test_of_a_node_that_does_not_answer_it_is_told_which_queues_it_has_consumers_of() -> None:
@@ -208,8 +217,10 @@ async def test_of_a_node_that_does_not_answer_it_is_told_which_queues_it_has_con
     found = await listing.listed("/")
     assert shown(found) == [("own@a", True, "a", ""), ("q@a", True, "a", "")]
     assert found.silent == ("a",)
-    with pytest.raises(AdministrationError, match="subscription 'q@a' is on node 'a': close it there"):
+    with pytest.raises(AdministrationError, match="'q@a' stands for what node 'a' has not told of: list"):
         await listing.close("/", "q@a")
+    with pytest.raises(CoordinationError, match="no answer"):
+        await listing.close("/", "q@a/10.0.0.1:5000/2/t")
     with pytest.raises(AdministrationError, match="there is no active subscription 'q@c'"):
         await listing.close("/", "q@c")
 
