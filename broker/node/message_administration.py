@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from broker.broker import Broker
 from broker.clock import Clock
 from broker.errors import CoordinationError
+from broker.management.figures.queues_elsewhere import left_elsewhere
 from broker.management.figures.subscriptions import read_consumers
 from broker.management.figures.view import NodeView
 from broker.management.operated import CLOSE_SUBSCRIPTION
@@ -122,6 +123,8 @@ class MessageAdministration:
             pause=asyncio.sleep,
             next_turn=parts.turns.next,
             dispatch=parts.broker.dispatch,
+            now_ms=parts.clock.wall_ms,
+            left_elsewhere=partial(left_elsewhere, parts.view),
         )
 
     @cached_property
@@ -136,8 +139,6 @@ class MessageAdministration:
         return Redrives(
             parts.vhosts,
             self.dead_letter_channels,
-            parts.ids,
-            now_ms=parts.clock.wall_ms,
             pause=asyncio.sleep,
             spawn=parts.spawn,
         )

@@ -1,7 +1,7 @@
 """What an administrator does with the messages in dead letter channels: looks at them, puts them back or elsewhere, or
 deletes them (docs/jms.md).
 
-A message moves in one transaction of the store, if it is ready on this node: other nodes move what they have.
+A message moves in one transaction of the store, if it is ready on this node: what is ready on others is brought here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from broker.codec.channel_death import COUNT, FIRST, LAST, died_in, told_of
 from broker.errors import AdministrationError
-from broker.message import Message, MessageIdGenerator, lane_of, published_ms, routing_of
+from broker.message import Message, MessageIdGenerator, first_id_at, lane_of, published_ms, routing_of
 from broker.ports.names import DEAD_LETTER_CHANNEL
 from broker.ports.slot import Slot
 from broker.queue.admission import QueueAdmission
@@ -34,6 +34,10 @@ MOST_LISTED: Final = 1000
 """Messages that one request may ask for."""
 MOST_TOLD: Final = 100
 """Messages of which one answer says why they stay."""
+_SLOTS_AT_ONCE: Final = 16
+"""Slots of other nodes that are brought here before a queue is looked through again."""
+VAIN_LOOKS: Final = 3
+"""How often that may bring nothing that moves: consumers elsewhere may want the same messages."""
 _PAUSE: Final = 0.01
 """Seconds until a queue that is being read is looked at again."""
 
@@ -56,6 +60,21 @@ class Chosen:
         return self.matches is None or self.matches(message)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftElsewhere:
+    """What of a queue is on other nodes."""
+
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By node id: how many messages are ready there, and how many its clients hold."""
+    silent: tuple[str, ...] = ()
+    """Nodes that have not answered."""
+
+
+async def nothing_left(queue: Queue) -> LeftElsewhere:
+    """Stand where there are no other nodes."""
+    return LeftElsewhere()
+
+
 @dataclass(slots=True)
 class Moved:
     """How many messages have left a channel, and which of those that were meant stay, and why."""
@@ -65,10 +84,13 @@ class Moved:
     reasons: dict[int, str] = field(default_factory=dict)
     is_cancelled: bool = False
     """Is nothing more to be moved?"""
+    elsewhere_count: int = 0
+    """Of those that stay, how many another node has."""
+    left_elsewhere: LeftElsewhere = field(default_factory=lambda: LeftElsewhere())
 
     def forget_kept(self) -> None:
         """Those that have stayed are looked at once more."""
-        self.stay = 0
+        self.stay = self.elsewhere_count = 0
         self.reasons.clear()
 
     def keep(self, message_id: int, reason: str) -> None:
@@ -97,10 +119,14 @@ class DeadLetterChannels:
         pause: Callable[[float], Awaitable[None]],
         next_turn: Callable[[], Awaitable[None]],
         dispatch: Callable[[], Any],
+        now_ms: Callable[[], int],
+        left_elsewhere: Callable[[Queue], Awaitable[LeftElsewhere]] = nothing_left,
     ) -> None:
         """`held_ids` are those of messages that clients of this node hold; `touched` and `dispatch` are those of
-        `Broker`.
+        `Broker`; `now_ms` is the time in the ids of messages, of all nodes.
         """
+        self._now_ms = now_ms
+        self._left_elsewhere = left_elsewhere
         self._vhosts = vhosts
         self._letters = letters
         self._ids = ids
@@ -122,7 +148,7 @@ class DeadLetterChannels:
         channel, told = self._channel(vhost), list[dict[str, Any]]()
         if channel is None:
             return told
-        last = self._ids.last
+        last = self.newest
         for level in channel.levels:
             end: int | None = after
             while end is not None and len(told) < limit:
@@ -188,7 +214,19 @@ class DeadLetterChannels:
         """Return the channel; None while nothing has been in it."""
         return self._vhost(vhost).queues.get(DEAD_LETTER_CHANNEL)
 
+    @property
+    def newest(self) -> int:
+        """An id that is not below those of all messages that have come up to now, on whatever node."""
+        return max(self._ids.last, first_id_at(self._now_ms() + 1) - 1)
+
     # Moving
+
+    async def fetch(self, queue: Queue) -> bool:
+        """Bring some of what other nodes have of a queue here; return whether there was any."""
+        cluster, count = self._vhosts[queue.vhost].cluster, 0
+        while count < _SLOTS_AT_ONCE and await cluster.fetch(queue):
+            count += 1
+        return count > 0
 
     async def move(self, letters: Sequence[Letter]) -> None:
         """Put what was withdrawn where it is to go; return when that is committed."""
@@ -200,18 +238,31 @@ class DeadLetterChannels:
     ) -> Moved:
         """Move messages page by page, each in one transaction. With `routing` they have been sent like that."""
         self.check(vhost, chosen, None)
-        channel, moved, last = self._channel(vhost), told or Moved(), self._ids.last
+        channel, moved, last = self._channel(vhost), told or Moved(), self.newest
         missing = dict.fromkeys(chosen.ids or ())
-        for level in () if channel is None else channel.levels:
-            end: int | None = 0
-            while end is not None and not moved.is_cancelled:
-                letters, end = await self.withdraw(level, chosen, end, last, target_of, moved, missing)
-                for letter in letters:
-                    letter.routing = routing or letter.routing
-                if letters:
-                    await self._letters.move(letters)
-                    moved.count += len(letters)
-                await self._next_turn()
+
+        async def look_through(queue: Queue) -> None:
+            for level in queue.levels:
+                end: int | None = 0
+                while end is not None and not moved.is_cancelled:
+                    letters, end = await self.withdraw(level, chosen, end, last, target_of, moved, missing)
+                    for letter in letters:
+                        letter.routing = routing or letter.routing
+                    if letters:
+                        await self._letters.move(letters)
+                        moved.count += len(letters)
+                    await self._next_turn()
+
+        vain = 0
+        while channel is not None:
+            before = moved.count
+            await look_through(channel)
+            vain = 0 if moved.count > before else vain + 1
+            is_wanted = chosen.ids is None or moved.elsewhere_count or missing
+            if moved.is_cancelled or not is_wanted or vain == VAIN_LOOKS or not await self.fetch(channel):
+                moved.left_elsewhere = await self._left_elsewhere(channel)
+                break
+            moved.forget_kept()
         for message_id in () if moved.is_cancelled else missing:
             moved.keep(message_id, "it is not there")
         return moved
@@ -245,9 +296,12 @@ class DeadLetterChannels:
             self._touched.add(level)
             self._dispatch()
         gone = [letter for letter in letters if letter.message.id in taken]
-        for letter in letters:
-            if letter.message.id not in taken:
-                moved.keep(letter.message.id, "a client or another node has it")
+        if len(gone) < len(letters):
+            held = set(self._held_ids(level))
+            for stays in [letter.message.id for letter in letters if letter.message.id not in taken]:
+                is_here = stays in held
+                moved.elsewhere_count += not is_here
+                moved.keep(stays, "a client has it" if is_here else "another node has it")
         for letter in gone:
             letter.message = taken[letter.message.id]
         return gone, end

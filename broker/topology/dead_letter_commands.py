@@ -65,4 +65,14 @@ def chosen_of(arguments: Arguments) -> Chosen:
 def told_of_moved(moved: Moved) -> dict[str, Any]:
     """Return how many messages are done, how many of those that were meant are not, and why, of some of them."""
     stay = [{"id": message_id, "reason": reason} for message_id, reason in moved.reasons.items()]
-    return {"done": moved.count, "left": moved.stay, "reasons": stay}
+    there = moved.left_elsewhere
+    elsewhere = [
+        {"node": node_id, "ready": ready, "unacknowledged": held} for node_id, (ready, held) in there.counts.items()
+    ]
+    return {
+        "done": moved.count,
+        "left": moved.stay,
+        "reasons": stay,
+        "elsewhere": elsewhere,
+        "silent": list(there.silent),
+    }

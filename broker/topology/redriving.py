@@ -15,12 +15,12 @@ import structlog
 from broker.codec.channel_death import died_in
 from broker.codec.properties import decode_properties
 from broker.errors import AdministrationError, AmqpError, BrokerError
-from broker.message import Message, MessageIdGenerator, first_id_at
+from broker.message import Message
 from broker.queue.queue import Queue
 from broker.selector.message_view import MessageView
 from broker.selector.selector import Selector
 from broker.selector.tokens import SelectorError
-from broker.topology.dead_letter_channels import AT_ONCE, Chosen, DeadLetterChannels, Moved
+from broker.topology.dead_letter_channels import AT_ONCE, VAIN_LOOKS, Chosen, DeadLetterChannels, Moved
 from broker.topology.jobs import JobBook
 from broker.topology.letter import Letter
 from broker.topology.vhost import VirtualHost
@@ -33,10 +33,6 @@ _KEPT: Final = 20
 """Operations that are remembered."""
 _STEPS_A_SECOND: Final = 10
 """How often a second an operation with a rate moves messages."""
-_SLOTS_AT_ONCE: Final = 16
-"""Slots of other nodes that are brought here before the queue is looked through again."""
-_VAIN_LOOKS: Final = 3
-"""How often that may bring nothing that moves: consumers elsewhere may want the same messages."""
 _DIED_IN: Final = "x-last-death-queue"
 
 
@@ -96,17 +92,12 @@ class Redrives:
         self,
         vhosts: Mapping[str, VirtualHost],
         channels: DeadLetterChannels,
-        ids: MessageIdGenerator,
         *,
-        now_ms: Callable[[], int],
         pause: Callable[[float], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        """`now_ms` is the time in the ids of messages, of all nodes."""
-        self._now_ms = now_ms
         self._vhosts = vhosts
         self._channels = channels
-        self._ids = ids
         self._pause = pause
         self._spawn = spawn
         self._operations = JobBook[Redrive](_KEPT, "wait for one of them")
@@ -123,7 +114,7 @@ class Redrives:
         hold then is not known now. Raises `AdministrationError` for what cannot begin.
         """
         source, selector = self._checked(wish)
-        target_of, told, last = self._target_of(wish, source), Moved(), self._newest
+        target_of, told, last = self._target_of(wish, source), Moved(), self._channels.newest
         for level in source.levels:
             end: int | None = 0
             while end is not None and told.count < wish.limit:
@@ -197,11 +188,6 @@ class Redrives:
         except AmqpError as error:
             raise AdministrationError(str(error)) from None
 
-    @property
-    def _newest(self) -> int:
-        """An id that is not below those of all messages that have come up to now, on whatever node."""
-        return max(self._ids.last, first_id_at(self._now_ms() + 1) - 1)
-
     async def _run(self, operation: Redrive, work: Callable[[], Awaitable[str]]) -> None:
         try:
             operation.state = await work()
@@ -210,7 +196,7 @@ class Redrives:
             _log.warning("a redrive has failed", operation=operation.number, reason=str(error))
 
     async def _move(self, operation: Redrive, source: Queue, selector: Selector | None) -> str:
-        wish, moved, last = operation.wish, operation.moved, self._newest
+        wish, moved, last = operation.wish, operation.moved, self._channels.newest
         target_of = self._target_of(wish, source)
 
         async def look_through() -> None:
@@ -226,21 +212,14 @@ class Redrives:
                         await self._pause(len(letters) / wish.rate)
 
         vain = 0
-        while vain < _VAIN_LOOKS and moved.count < wish.limit:
+        while vain < VAIN_LOOKS and moved.count < wish.limit:
             before = moved.count
             moved.forget_kept()
             await look_through()
             vain = 0 if moved.count > before else vain + 1
-            if not await self._fetch(source):
+            if not await self._channels.fetch(source):
                 break
         return "done"
-
-    async def _fetch(self, queue: Queue) -> bool:
-        """Bring some of what other nodes have of a queue here; return whether there was any."""
-        cluster, count = self._vhosts[queue.vhost].cluster, 0
-        while count < _SLOTS_AT_ONCE and await cluster.fetch(queue):
-            count += 1
-        return count > 0
 
     async def _send(self, operation: Redrive, letters: list[Letter]) -> None:
         if letters:
@@ -253,12 +232,12 @@ class Redrives:
 
     async def _restore(self, operation: Redrive, source: Queue) -> str:
         restored = operation.restored = Moved()
-        last = self._newest
+        last = self._channels.newest
         for queue, ids in operation.places.items():
             for start in range(0, len(ids), AT_ONCE):
                 part = tuple(ids[start : start + AT_ONCE])
                 left = await self._restore_part(queue, part, source, last, restored)
-                if left and await self._fetch(queue):
+                if left and await self._channels.fetch(queue):
                     left = await self._restore_part(queue, tuple(left), source, last, restored)
                 for message_id, reason in left.items():
                     restored.keep(message_id, reason)

@@ -410,12 +410,11 @@ class NodeParts:
             pause=lambda seconds: turn(),
             next_turn=self._next_turn,
             dispatch=self.broker.dispatch,
+            now_ms=clock.wall_ms,
         )
         self.redrives = Redrives(
             self.broker.vhosts,
             self.dead_letter_channels,
-            self.ids,
-            now_ms=clock.wall_ms,
             pause=lambda seconds: turn(),
             spawn=tasks.create_task,
         )

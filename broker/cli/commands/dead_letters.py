@@ -55,7 +55,7 @@ def _do(session: CommandSession, what: str, told: dict[str, Any]) -> dict[str, A
         return done
     there = (channel or {})["messages"]
     progress = ProgressLine(session, "dead letters", there)
-    whole: dict[str, Any] = {"done": 0, "left": 0, "reasons": []}
+    whole: dict[str, Any] = {"done": 0, "left": 0, "reasons": [], "elsewhere": [], "silent": []}
     after = 0
     while there > 0:  # what dies meanwhile is not pursued
         page = _page(session, after, min(there, _PAGE), told.get("queue"))
@@ -64,7 +64,7 @@ def _do(session: CommandSession, what: str, told: dict[str, Any]) -> dict[str, A
         after, there = page[-1]["id"], there - len(page)
         given = {name: value for name, value in told.items() if name != "all"} | {"ids": [row["id"] for row in page]}
         done = session.send("POST", f"{_letters(session)}/{what}", given, what=_what(session))
-        whole = {name: value + done[name] for name, value in whole.items()}
+        whole = done | {name: whole[name] + done[name] for name in ("done", "left", "reasons")}
         progress.advance(len(page))
     progress.end()
     return whole
@@ -101,6 +101,11 @@ def _report(session: CommandSession, found: dict[str, Any], done: str) -> int:
         session.say(f"{found['done']} {done}" + (f", {found['left']} left" if found["left"] else ""))
         for each in found["reasons"]:
             click.echo(f"{each['id']}: {each['reason']}", err=True)
+        for each in found["elsewhere"]:
+            held = f"{each['unacknowledged']} with its clients"
+            click.echo(f"node {each['node']} has {each['ready']} ready and {held}", err=True)
+        for node in found["silent"]:
+            click.echo(f"node {node} does not answer: what it has stays", err=True)
     return EX_PARTIAL if found["left"] else EX_OK
 
 

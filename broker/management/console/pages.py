@@ -147,7 +147,6 @@ async def dead_letters(visit: Visit) -> dict[str, Any]:
         "is_full": len(found) == int(PAGE_SIZE),
         "jobs": await visit.ask.get(f"{place}/jobs"),
         "channel": DEAD_LETTER_CHANNEL,
-        "clustering": visit.node.facts.clustering,
         "may_publish": (await rights_in(visit, vhost)).may_publish(""),
     }
 

@@ -11,6 +11,7 @@ from broker.codec.field_table import FieldTable, Timestamp
 from broker.codec.methods import BasicConsume, BasicGet, BasicReject, ChannelOpen, QueueDeclare, QueueDelete
 from broker.codec.properties import BasicProperties
 from broker.errors import AdministrationError
+from broker.ports.cluster import NoOtherNodes
 from broker.ports.slot import ALL_LANES, Slot
 from broker.queue.queue import Queue
 from broker.queue.settings import QueueLimits
@@ -151,7 +152,7 @@ def test_what_a_client_holds_is_not_listed_and_stays(desk: Desk) -> None:
     desk.peer.call(1, BasicGet(queue=CHANNEL))
     assert len(desk.listed()) == 1
     moved = desk.do(desk.channels.restore("carbon", Chosen((held,))))
-    assert moved == Moved(0, 1, {held: "a client or another node has it"})
+    assert moved == Moved(0, 1, {held: "a client has it"})
 
 
 def test_all_go_back_to_the_queues_that_they_came_from(somewhere: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,3 +303,47 @@ def test_what_makes_no_sense_is_refused(desk: Desk, ask: Ask) -> None:
 def test_nothing_is_listed_before_there_is_a_channel(desk: Desk) -> None:
     assert desk.listed() == []
     assert desk.do(desk.channels.restore("carbon", ALL)) == Moved()
+
+
+class Elsewhere(NoOtherNodes):
+    """Other nodes with dead letters of their own, which come one by one when they are asked for."""
+
+    def __init__(self, desk: Desk, *bodies: bytes) -> None:
+        super().__init__(desk.harness.store.record, lambda message: None)
+        self._desk = desk
+        self.bodies = list(bodies)
+        self.fetches = 0
+        desk.harness.broker.vhosts["carbon"].cluster = self  # type: ignore[assignment]
+
+    async def fetch(self, queue: object) -> bool:
+        self.fetches += 1
+        if not self.bodies:
+            return False
+        headers = FieldTable.of({"x-last-death-queue": "q"})
+        self._desk.peer.publish(CHANNEL, self.bodies.pop(0), properties=BasicProperties(headers=headers))
+        return True
+
+
+def test_what_other_nodes_have_is_brought_here_and_moves_too(desk: Desk) -> None:
+    desk.let_die("q", b"a")
+    Elsewhere(desk, *[b"%d" % number for number in range(20)])
+    moved = desk.do(desk.channels.restore("carbon", ALL))
+    assert (moved.count, moved.stay, desk.depths("q", CHANNEL)) == (21, 0, [21, 0])
+
+
+def test_ids_that_are_here_cost_other_nodes_nothing_and_others_are_looked_for(desk: Desk) -> None:
+    desk.let_die("q", b"a")
+    elsewhere = Elsewhere(desk, b"0", b"1")
+    [here] = [row["id"] for row in desk.listed()]
+    assert desk.do(desk.channels.restore("carbon", Chosen((here,)))).count == 1
+    assert elsewhere.fetches == 0
+    moved = desk.do(desk.channels.restore("carbon", Chosen((5,))))
+    assert moved == Moved(0, 1, {5: "it is not there"})
+    assert (elsewhere.fetches, desk.depths(CHANNEL)) == (4, [2])
+
+
+def test_messages_for_which_others_always_have_more_end_the_looking(desk: Desk) -> None:
+    desk.let_die("q", b"a")
+    elsewhere = Elsewhere(desk, *[b"%d" % number for number in range(500)])
+    moved = desk.do(desk.channels.restore("carbon", Chosen((5,))))
+    assert (moved.count, moved.stay, elsewhere.fetches) == (0, 1, 2 * 16)

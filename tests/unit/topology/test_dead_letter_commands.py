@@ -29,6 +29,8 @@ def test_commands_do_it_with_values_of_json(desk: Desk) -> None:
         "done": 1,
         "left": 1,
         "reasons": [{"id": 5, "reason": "it is not there"}],
+        "elsewhere": [],
+        "silent": [],
     }
     assert command(desk, "reroute_dead_letters", target="r", ids=[ids[1]])["done"] == 1
     assert command(desk, "delete_dead_letters", vhost="carbon", all=True)["done"] == 1

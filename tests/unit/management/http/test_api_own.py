@@ -226,7 +226,7 @@ def test_dead_letters_are_listed_restored_rerouted_and_deleted(node: HttpNode) -
     base = "/api/broker/dead-letters/carbon"
     moved = json.loads(node.ask("POST", f"{base}/restore", {"ids": [first]}).body)
     node.harness.commit()
-    assert moved == {"done": 1, "left": 0, "reasons": []}
+    assert moved == {"done": 1, "left": 0, "reasons": [], "elsewhere": [], "silent": []}
     node.harness.peer(vhost="carbon").send(1, QueueDeclare(queue="other", durable=True))
     moved = json.loads(node.ask("POST", f"{base}/reroute", {"ids": [second], "target": "other"}).body)
     assert moved["done"] == 1
