@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from broker.management.console.asking import AnswerRefused
-from broker.management.console.lists import ListPage, listed, sublist, vhost_choices
+from broker.management.console.lists import ListPage, listed, open_choices, sublist, vhost_choices
 from broker.management.console.policy_lines import definition_of, lines_of
 from broker.management.console.rendering import segment
-from broker.management.console.rights import first_open
+from broker.management.console.rights import first_open, rights_in
 from broker.management.console.routes import ConsolePage, Visit
 from broker.topology.policies import APPLY_TO
 
@@ -20,9 +20,19 @@ _ONE: Final = {"page": "1", "page_size": "1"}
 
 async def policies(visit: Visit) -> dict[str, Any]:
     nothing = ListPage((), 1, 1, 0, lambda page: "")
-    return await listed(visit, "/policies", "name") | {
+    found = await listed(visit, "/policies", "name")
+    vhosts = {each["vhost"] for each in found["listed"]["items"]}
+    return found | {
+        "may_add": visit.ask.caller.is_policymaker and (visit.ask.caller.is_administrator or await first_open(visit)),
+        "changed_in": {name for name in vhosts if await _may_change(visit, name)},
         "operator_policies": await sublist(visit, "/operator-policies", "operator_page", nothing),
     }
+
+
+async def _may_change(visit: Visit, vhost: str) -> bool:
+    """May the visitor change policies of a virtual host?"""
+    caller = visit.ask.caller
+    return caller.is_administrator or (caller.is_policymaker and (await rights_in(visit, vhost)).may_open())
 
 
 async def policy(visit: Visit) -> dict[str, Any]:
@@ -65,7 +75,7 @@ async def policy(visit: Visit) -> dict[str, Any]:
         "is_known": is_known,
         "preview": shown,
         "refusal": refusal,
-        "vhosts": await vhost_choices(visit),
+        "vhosts": await (vhost_choices(visit) if caller.is_administrator else open_choices(visit)),
         "kinds": APPLY_TO,
     }
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from broker.management.console.asking import AnswerRefused
 from broker.management.console.rendering import segment
+from broker.management.console.rights import May, Rights, vhosts_where
 from broker.management.console.routes import Visit
 
 PAGE_SIZE: Final = "50"
@@ -103,6 +104,13 @@ async def vhost_choices(visit: Visit) -> Choices:
         query["name"] = visit.query["part"]
     found = await visit.ask.get("/vhosts", query)
     return Choices([each["name"] for each in found["items"]], found["page_count"] > 1)
+
+
+async def open_choices(visit: Visit, may: May = Rights.may_open) -> Choices:
+    """Return the virtual hosts in which the visitor may do that: who may see others is not offered these."""
+    part = visit.query.get("part", "")
+    found = await vhosts_where(visit.node, visit.ask.caller, may, most=MOST_CHOICES + 1, part=part)
+    return Choices(found[:MOST_CHOICES], len(found) > MOST_CHOICES)
 
 
 async def if_allowed(visit: Visit, path: str, otherwise: Any) -> Any:

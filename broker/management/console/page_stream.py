@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -78,8 +78,10 @@ class PageStream:
         return PageView(parts)
 
 
-def around_page(node: ManagedNode, caller: HttpCaller | None, mark: str, path: str) -> dict[str, Any]:
-    """Return what every page shows, or asks."""
+def around_page(
+    node: ManagedNode, caller: HttpCaller | None, mark: str, path: str, closed: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return what every page shows, or asks; to those pages it does not lead."""
     return {
         "user": None if caller is None else caller.name,
         "is_administrator": caller is not None and caller.is_administrator,
@@ -90,4 +92,5 @@ def around_page(node: ManagedNode, caller: HttpCaller | None, mark: str, path: s
         "path": path,
         "notice": None,
         "silent": [],
+        "closed_pages": closed,
     }

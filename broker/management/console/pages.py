@@ -8,9 +8,9 @@ from typing import Any, Final
 from broker.management.console import administration
 from broker.management.console.charts import of_depths, of_rates
 from broker.management.console.lanes import WIDTH, lanes
-from broker.management.console.lists import PAGE_SIZE, cut, if_allowed, listed, sublist, vhost_choices
+from broker.management.console.lists import PAGE_SIZE, cut, if_allowed, listed, open_choices, sublist, vhost_choices
 from broker.management.console.rendering import segment
-from broker.management.console.rights import first_open, rights_in
+from broker.management.console.rights import CARBON, Rights, first_open, rights_in
 from broker.management.console.routes import ConsolePage, Visit
 from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
 
@@ -37,6 +37,7 @@ async def overview(visit: Visit) -> dict[str, Any]:
         "rates": of_rates(stats),
         "depths": of_depths(totals),
         "attention": _attention(nodes, totals),
+        "sees_subscriptions": visit.ask.caller.is_monitor or await first_open(visit),
         "nodes": nodes,
     }
 
@@ -70,8 +71,15 @@ async def node_list(visit: Visit) -> dict[str, Any]:
 
 async def queues(visit: Visit) -> dict[str, Any]:
     vhosts = await vhost_choices(visit)
-    adds_in = await first_open(visit, visit.query.get("vhost") or "/")
-    return await listed(visit, "/queues", "messages", is_reversed="true") | {"vhosts": vhosts, "adds_in": adds_in}
+    adds_in = await first_open(visit, visit.query.get("vhost") or "/", may=Rights.may_add_queues)
+    found = await listed(visit, "/queues", "messages", is_reversed="true")
+    rights = {name: await rights_in(visit, name) for name in {each["vhost"] for each in found["listed"]["items"]}}
+    return found | {
+        "vhosts": vhosts,
+        "adds_in": adds_in,
+        "open_vhosts": await open_choices(visit, Rights.may_add_queues),
+        "rights": rights,
+    }
 
 
 async def queue(visit: Visit) -> dict[str, Any]:
@@ -116,7 +124,7 @@ async def messages(visit: Visit) -> dict[str, Any]:
 
 async def subscriptions(visit: Visit) -> dict[str, Any]:
     """The subscriptions of a virtual host, in WSO2's groups."""
-    vhost = visit.query.get("vhost") or await first_open(visit, _CARBON, "/") or "/"
+    vhost = visit.query.get("vhost") or await first_open(visit, CARBON, "/") or "/"
     place, after = f"/broker/subscriptions/{segment(vhost)}", visit.query.get("after", "")
     found = await visit.ask.get(place, {"limit": PAGE_SIZE, "after": after})
     groups = [
@@ -134,7 +142,7 @@ async def subscriptions(visit: Visit) -> dict[str, Any]:
 
 async def dead_letters(visit: Visit) -> dict[str, Any]:
     """What waits in the dead letter channel, and the jobs that move it."""
-    vhost = visit.query.get("vhost") or _CARBON
+    vhost = visit.query.get("vhost") or await first_open(visit, CARBON, may=Rights.may_see_letters) or CARBON
     queue, after = visit.query.get("queue", ""), visit.query.get("after", "0")
     asked = {"limit": PAGE_SIZE, "after": after, "queue": queue}
     place = f"/broker/dead-letters/{segment(vhost)}"
@@ -147,13 +155,16 @@ async def dead_letters(visit: Visit) -> dict[str, Any]:
         "is_full": len(found) == int(PAGE_SIZE),
         "jobs": await visit.ask.get(f"{place}/jobs"),
         "channel": DEAD_LETTER_CHANNEL,
+        "has_channel": DEAD_LETTER_CHANNEL in visit.node.vhosts[vhost].queues,
+        "vhosts": await open_choices(visit, Rights.may_see_letters),
         "may_publish": (await rights_in(visit, vhost)).may_publish(""),
     }
 
 
 async def delayed(visit: Visit) -> dict[str, Any]:
     """What waits for its time in a virtual host."""
-    vhost, after = visit.query.get("vhost") or await first_open(visit, "/") or "/", visit.query.get("after", "")
+    vhost = visit.query.get("vhost") or await first_open(visit, "/", may=Rights.may_see_delayed) or "/"
+    after = visit.query.get("after", "")
     asked = {name: visit.query.get(name, "") for name in ("exchange", "message_id")}
     query = {"limit": PAGE_SIZE, "after": after, **{name: value for name, value in asked.items() if value}}
     found = await visit.ask.get(f"/broker/delayed/{segment(vhost)}", query)
@@ -161,7 +172,7 @@ async def delayed(visit: Visit) -> dict[str, Any]:
     return {
         "found": found,
         "vhost": vhost,
-        "vhosts": await vhost_choices(visit),
+        "vhosts": await open_choices(visit, Rights.may_see_delayed),
         "asked": asked,
         "may_change": rights.may_publish(SCHEDULE),
     }
@@ -175,7 +186,7 @@ async def find(visit: Visit) -> dict[str, Any]:
     return {
         "found": await visit.ask.get(f"/broker/find/{segment(vhost)}", query) if value else None,
         "vhost": vhost,
-        "vhosts": await vhost_choices(visit),
+        "vhosts": await open_choices(visit),
         "by": by,
         "value": value,
         "identifiers": _IDENTIFIERS,
@@ -229,8 +240,6 @@ def _rate(stats: Mapping[str, Any], name: str) -> float:
     return rate
 
 
-_CARBON: Final = "carbon"
-"""The virtual host of WSO2's clients."""
 _IDENTIFIERS: Final = (("message_id", "message_id"), ("correlation_id", "correlation_id"), ("id", "ID in lists"))
 """By what messages are found, and the words for that."""
 _LOOKED_AT: Final = "50000"

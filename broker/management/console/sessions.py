@@ -33,6 +33,8 @@ class ConsoleSession:
     """When it was last asked whether the user may still log in."""
     mark: str
     """What shows that a form is one of the session's own."""
+    closed_pages: frozenset[str] = frozenset()
+    """The addresses of pages that have nothing for the user."""
     notice: tuple[str, str] | None = None
     """What the next page says once: its kind, and the words."""
 

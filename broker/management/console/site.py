@@ -15,6 +15,7 @@ from broker.management.console.form_data import fields_of, require_form
 from broker.management.console.page_stream import PageStream, around_page
 from broker.management.console.pages import PAGES
 from broker.management.console.rendering import Rendering
+from broker.management.console.rights import closed_pages
 from broker.management.console.routes import Paths, Visit
 from broker.management.console.sessions import COOKIE, ConsoleSession, Drafts, Sessions
 from broker.management.http.api import Api, require_same_site
@@ -179,6 +180,7 @@ class Console:
     # Pages and forms
 
     async def _show(self, call: Call, path: str, session: ConsoleSession, ask: Asker, name: str) -> HttpAnswer:
+        session.closed_pages = await closed_pages(self._api.node, session.caller)
         found = self._paths.page(path)
         if found is None:
             return self._page("error.html", {"status": 404, "reason": "There is no such page."}, session, 404, path)
@@ -224,7 +226,8 @@ class Console:
         self, template: str, values: Mapping[str, object], session: ConsoleSession | None, status: int, path: str = "/"
     ) -> HttpAnswer:
         caller, mark = (None, "") if session is None else (session.caller, session.mark)
-        body = self._rendering.page(template, {**around_page(self._api.node, caller, mark, path), **values})
+        closed = frozenset[str]() if session is None else session.closed_pages
+        body = self._rendering.page(template, {**around_page(self._api.node, caller, mark, path, closed), **values})
         return HttpAnswer(status, body, dict(HEADERS), _HTML)
 
     def _file(self, name: str) -> HttpAnswer:
