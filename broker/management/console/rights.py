@@ -93,7 +93,7 @@ async def rights_of(node: ManagedNode, caller: HttpCaller, name: str) -> Rights:
 async def vhosts_where(
     node: ManagedNode, caller: HttpCaller, may: May, *, most: int, part: str = "", first: Sequence[str] = ()
 ) -> list[str]:
-    """Return up to so many virtual hosts, with `part` in their names, in which somebody may do that; `first` ones first."""
+    """Return up to so many virtual hosts, with `part` in their names, in which somebody may do that, these `first`."""
     found: list[str] = []
     for name in dict.fromkeys((*first, *sorted(node.vhosts))):
         if len(found) == most:
@@ -106,8 +106,8 @@ async def vhosts_where(
 
 
 async def first_open(visit: Visit, *wanted: str, may: May = Rights.may_open) -> str:
-    """Return the first of these virtual hosts that the visitor may open, or else any that it may; nothing for none. With
-    `may`, one in which it may do that.
+    """Return the first of these virtual hosts that the visitor may open, or in which it `may` do something, or else any
+    other such one; nothing for none.
     """
     return next(iter(await vhosts_where(visit.node, visit.ask.caller, may, most=1, first=wanted)), "")
 

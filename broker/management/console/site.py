@@ -106,7 +106,7 @@ class Console:
         name = _cookie(call)
         session = self._session(name)
         if session is not None:
-            call.found_caller = session.caller  # whose connection is not one of a stranger, who would have to make room
+            call.let_in(session.caller)  # whose connection is not one of a stranger, who would have to make room
         if path == "/login":
             return await self._log_in(call) if call.method == "POST" else self._login_page(call, "")
         if session is None:

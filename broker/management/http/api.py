@@ -142,7 +142,7 @@ class Api:
         call.require_texts()
         if route.needs is not Needs.NOTHING:
             if call.found_caller is None:
-                call.found_caller = await self.login.caller(call)
+                call.let_in(await self.login.caller(call))
             await require(self.node, call, route.needs)
         if route.is_own:
             await _require_known(route, call)

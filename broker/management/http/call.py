@@ -111,6 +111,10 @@ class HttpCaller:
         return not self.tags.isdisjoint(("administrator", "policymaker"))
 
 
+def _nothing(user: str) -> None:
+    """Stand where nobody counts requests."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request."""
@@ -130,8 +134,15 @@ class Call:
     found_caller: HttpCaller | None = None
     """Who asks, as soon as that is known: of a request of the console it is from the start."""
     is_tls: bool = False
+    on_login: Callable[[str], None] = _nothing
+    """Hears who asks, by name. Raises `HttpRefusal` if that user has too many requests under way."""
     keys: Collection[str] | None = None
     """What the body may say; None when everything else in it is let be."""
+
+    def let_in(self, caller: HttpCaller) -> None:
+        """Somebody has logged in. Raises `HttpRefusal`."""
+        self.on_login(caller.name)
+        self.found_caller = caller
 
     @property
     def caller(self) -> HttpCaller:

@@ -25,12 +25,11 @@ from broker.errors import ConfigError
 from broker.machine.address import Origin, endpoint
 from broker.machine.listener import Room, SocketListener
 from broker.management.http.call import BadRequest, Call, HttpAnswer, HttpRefusal, TooLarge
+from broker.management.http.shares import RequestPlace, Shares
 
 _log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS: Final = 1500
-MAX_REQUESTS: Final = 64
-"""Requests that are served at once; streams do not count."""
 MAX_LINE: Final = 8190
 """Octets of the first line of a request, and of each header field."""
 MAX_HEADER: Final = 16 * 1024
@@ -155,7 +154,7 @@ class HttpServer:
         self._listeners: dict[str, SocketListener] = {}
         """By the element that names their port."""
         self._clients: dict[RequestHandler, HttpClient] = {}
-        self._active = 0
+        self.shares = Shares()
         self._streams: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
@@ -219,24 +218,27 @@ class HttpServer:
             client.has_asked = True
         if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEADER:
             return _response(request, HttpRefusal(431, "bad_request", "the header is too large").answer)
-        if self._active >= MAX_REQUESTS:
-            busy = HttpRefusal(503, "service_unavailable", "too many requests at once", {"Retry-After": "1"})
-            return _response(request, busy.answer)
         call = _call(request)
-        answer = await self._answer(call)
+        try:
+            place = self.shares.enter(call.address)
+        except HttpRefusal as refusal:
+            return _response(request, refusal.answer)
+        call.on_login = place.on_login
+        answer = await self._answer(call, place)
         if client is not None:
             client.is_admitted |= call.found_caller is not None
         if answer.stream is None:
             return _response(request, answer)
         return await self._stream(request, answer, answer.stream)
 
-    async def _answer(self, call: Call) -> HttpAnswer:
+    async def _answer(self, call: Call, place: RequestPlace) -> HttpAnswer:
         """Handle a request. One that takes too long is answered, and goes on: half a change would be worse."""
         handling = self._handle(call)
         try:
-            task = self._tasks.create_task(self._count(handling))
+            task = self._tasks.create_task(self._finish(handling, place))
         except RuntimeError:  # the task group is ending: the node stops
             handling.close()
+            place.leave()
             return HttpRefusal(503, "service_unavailable", "the node stops").answer
         await asyncio.wait({task}, timeout=ANSWER_TIMEOUT)
         if not task.done():
@@ -244,15 +246,14 @@ class HttpServer:
             return HttpRefusal(503, "service_unavailable", waiting).answer
         return task.result()
 
-    async def _count(self, handling: Coroutine[Any, Any, HttpAnswer]) -> HttpAnswer:
-        self._active += 1
+    async def _finish(self, handling: Coroutine[Any, Any, HttpAnswer], place: RequestPlace) -> HttpAnswer:
         try:
             return await handling
         except Exception as error:  # in this task group it would end the node
             _log.error("internal error of the HTTP listener", exc_info=error)
             return HttpRefusal(500, "internal_error", "internal error").answer
         finally:
-            self._active -= 1
+            place.leave()
 
     async def _stream(
         self, request: web.BaseRequest, answer: HttpAnswer, pieces: AsyncGenerator[bytes, None]
@@ -326,7 +327,7 @@ def _response(request: web.BaseRequest, answer: HttpAnswer) -> web.Response:
     response = web.Response(body=answer.body, status=answer.status, headers=_headers(answer))
     if len(answer.body) > _COMPRESSED and "gzip" in request.headers.get("Accept-Encoding", ""):
         response.enable_compression(web.ContentCoding.gzip)
-    if answer.status in (408, 413, 415, 431, 503):
+    if answer.status in (408, 413, 415, 429, 431, 503):
         response.force_close()  # what is left of the request is not read
     return response
 

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from broker.auth.identity import Identity
 from broker.errors import ConfigError
 from broker.machine.listener import Room
 from broker.management.http import server as edge
-from broker.management.http.call import Call, HttpAnswer, as_json
+from broker.management.http.call import Call, HttpAnswer, HttpCaller, as_json
 from broker.management.http.server import HttpServer
+from broker.management.http.shares import Shares
 
 Serve = Callable[[Call], Coroutine[Any, Any, HttpAnswer]]
 
@@ -131,8 +133,7 @@ async def test_what_is_too_large_or_ambiguous_is_refused(request_: bytes, status
         assert (await ask(port, request_))[0] == status
 
 
-async def test_more_requests_than_can_be_served_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "MAX_REQUESTS", 1)
+async def test_more_requests_than_can_be_served_at_once_are_refused() -> None:
     may_end = asyncio.Event()
     has_begun = asyncio.Event()
 
@@ -141,13 +142,42 @@ async def test_more_requests_than_can_be_served_at_once_are_refused(monkeypatch:
         await may_end.wait()
         return HttpAnswer()
 
-    async with listening(serve) as (_, port), asyncio.TaskGroup() as tasks:
+    async with listening(serve) as (server, port), asyncio.TaskGroup() as tasks:
+        server.shares = Shares(1)
         first = tasks.create_task(ask(port, get("/")))
         await has_begun.wait()
         status, headers, _ = await ask(port, get("/"))
         assert (status, headers["retry-after"]) == (503, "1")
         may_end.set()
         assert (await first)[0] == 200
+
+
+async def test_one_user_takes_a_share_and_others_are_served() -> None:
+    may_end = asyncio.Event()
+    begun = asyncio.Queue[str]()
+
+    async def serve(call: Call) -> HttpAnswer:
+        user = call.path.strip("/")
+        try:
+            call.let_in(HttpCaller(Identity(user, True), frozenset()))
+        except edge.HttpRefusal as refusal:
+            return refusal.answer
+        await begun.put(user)
+        await may_end.wait()
+        return HttpAnswer()
+
+    async with listening(serve) as (server, port), asyncio.TaskGroup() as tasks:
+        server.shares = Shares(4, 2)
+        waiting = [tasks.create_task(ask(port, get(path))) for path in ("/greedy", "/greedy")]
+        assert [await begun.get(), await begun.get()] == ["greedy", "greedy"]
+        status, headers, body = await ask(port, get("/greedy"))
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert b"user 'greedy' has too many requests under way: wait for one of them" in body
+        waiting.append(tasks.create_task(ask(port, get("/other"))))
+        assert await begun.get() == "other"
+        may_end.set()
+        assert [(await each)[0] for each in waiting] == [200, 200, 200]
+        assert server.shares.total == 0
 
 
 async def test_a_connection_that_asks_for_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
