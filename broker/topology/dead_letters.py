@@ -52,6 +52,8 @@ _AT_ONCE: Final = 500
 _OCTETS_AT_ONCE: Final = 4 * 1024 * 1024
 _STEPS: Final = 100
 """What the header of a dead letter costs, and the search for its queues."""
+_MOST_TOLD: Final = 1000
+"""Exchanges of which it is said once that they are missing."""
 _FIXED: Final = 12
 """Octets of a content header before the properties' flags, and in the tail of its frame (0-9-1 §4.2.6.1)."""
 _FLAGS: Final = 16
@@ -99,6 +101,8 @@ class DeadLetters:
         """Of those that are kept and are not in the store."""
         self._is_busy = False
         self._last: Address | None = None
+        self._missing: set[tuple[str, str | None]] = set()
+        """Virtual hosts and exchanges that were not there when letters were to go to them."""
 
     def bury(self, queue: Queue, messages: Sequence[Message], outcome: Outcome) -> None:
         """Take messages that died in `queue`."""
@@ -224,6 +228,7 @@ class DeadLetters:
         name, new_key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
         exchange = None if name is None else vhost.exchanges.get(name)
         if name is None or exchange is None:
+            self._tell_missing(queue, name)
             return None
         self._work.done += _STEPS
         if queue.settings.has_channel:
@@ -251,6 +256,15 @@ class DeadLetters:
         is_lasting = is_fixed and bool(targets or not queue.settings.has_channel)  # the channel is looked for again
         self._last = address if is_lasting else None
         return address
+
+    def _tell_missing(self, queue: Queue, name: str | None) -> None:
+        """Say once for an exchange that it is missing: a message that is lost for it is no reason for a line each."""
+        missing = (queue.vhost, name)
+        if name is not None and missing not in self._missing and len(self._missing) < _MOST_TOLD:
+            self._missing.add(missing)
+            _log.warning(
+                "dead letters go nowhere: there is no such exchange", exchange=name, queue=queue.name, vhost=queue.vhost
+            )
 
     async def _search(self, search: Search) -> list[Queue] | None:
         """Search to the end, in as many turns as it takes."""

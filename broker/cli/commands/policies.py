@@ -9,6 +9,7 @@ import click
 
 from broker.cli.command import BrokerCommand, command
 from broker.cli.commands.given import json_of
+from broker.cli.commands.missing import warn_of_missing
 from broker.cli.session import CommandSession
 from broker.cli.ways import escaped
 
@@ -58,6 +59,7 @@ def _policies(kind: str, word: str, path: str) -> tuple[BrokerCommand, ...]:
         body = {"pattern": pattern, "definition": given, "priority": priority, "apply-to": apply_to}
         session.send("PUT", place(session, name), body, what=f"virtual host '{session.vhost}'")
         session.say(f"{word} policy {name!r} set".strip())
+        warn_of_missing(session, given, "dead-letter-exchange", "alternate-exchange")
 
     @command(
         f"clear_{names[1]}",

@@ -9,6 +9,7 @@ import click
 
 from broker.cli.command import command
 from broker.cli.commands.given import pairs_of
+from broker.cli.commands.missing import warn_of_missing
 from broker.cli.failure import EX_DATAERR, CommandFailure
 from broker.cli.output import shown
 from broker.cli.session import CommandSession
@@ -119,6 +120,7 @@ def add_queue(
         raise session.refused(status, value, where)
     done = "declared" if status == 201 else _difference(given, before, _arguments_of(session, name))
     session.say(f"queue {name!r} {done}")
+    warn_of_missing(session, given, "x-dead-letter-exchange")
 
 
 def _arguments_of(session: CommandSession, name: str) -> dict[str, Any]:

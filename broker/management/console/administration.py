@@ -11,6 +11,7 @@ from broker.management.console.policy_lines import definition_of, lines_of
 from broker.management.console.rendering import segment
 from broker.management.console.rights import first_open, rights_in
 from broker.management.console.routes import ConsolePage, Visit
+from broker.topology.missing_exchanges import policy_warnings
 from broker.topology.policies import APPLY_TO
 
 _SHOWN_CHANGES: Final = 200
@@ -23,10 +24,16 @@ async def policies(visit: Visit) -> dict[str, Any]:
     found = await listed(visit, "/policies", "name")
     vhosts = {each["vhost"] for each in found["listed"]["items"]}
     return found | {
+        "warnings": [_warnings(visit, each) for each in found["listed"]["items"]],
         "may_add": visit.ask.caller.is_policymaker and (visit.ask.caller.is_administrator or await first_open(visit)),
         "changed_in": {name for name in vhosts if await _may_change(visit, name)},
         "operator_policies": await sublist(visit, "/operator-policies", "operator_page", nothing),
     }
+
+
+def _warnings(visit: Visit, policy: Mapping[str, Any]) -> list[str]:
+    vhost = visit.node.vhosts.get(policy["vhost"])
+    return [] if vhost is None else policy_warnings(vhost, policy["definition"])
 
 
 async def _may_change(visit: Visit, vhost: str) -> bool:

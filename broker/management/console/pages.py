@@ -13,6 +13,7 @@ from broker.management.console.rendering import segment
 from broker.management.console.rights import CARBON, Rights, first_open, rights_in
 from broker.management.console.routes import ConsolePage, Visit
 from broker.ports.names import DEAD_LETTER_CHANNEL, SCHEDULE
+from broker.topology.argument_changes import warnings_of
 
 _SAMPLES: Final = {
     "lengths_age": "600",
@@ -92,7 +93,14 @@ async def queue(visit: Visit) -> dict[str, Any]:
         "rates": of_rates(found.get("message_stats", {})),
         "depths": of_depths(found),
         "rights": await rights_in(visit, visit.names["vhost"]),
+        "warnings": _warnings(visit, found),
     }
+
+
+def _warnings(visit: Visit, found: Mapping[str, Any]) -> list[str]:
+    vhost = visit.node.vhosts.get(found["vhost"])
+    queue = None if vhost is None else vhost.queues.get(found["name"])
+    return [] if vhost is None or queue is None else warnings_of(vhost, queue)
 
 
 async def exchanges(visit: Visit) -> dict[str, Any]:

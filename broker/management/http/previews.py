@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from broker.management.http.forms import flag, required, whole_number
 from broker.management.http.node_view import ManagedNode
 from broker.management.http.routing import ApiRoute
 from broker.ports.records import PolicyKey
+from broker.topology.missing_exchanges import policy_warnings
 from broker.topology.policies import Effective, Policies
 from broker.topology.policy_forms import policy_of
 
@@ -59,7 +61,7 @@ async def preview(node: ManagedNode, call: Call) -> Any:
     name, is_operator = str(required(given, "name")), flag(given, "is_operator")
     if is_operator and not call.caller.is_administrator:
         raise NotAuthorised("Not administrator user")
-    planned = Policies()
+    planned, warnings = Policies(), list[str]()
     for record in vhost.policies.records:
         planned.put(record)
     if flag(given, "delete"):
@@ -75,6 +77,7 @@ async def preview(node: ManagedNode, call: Call) -> Any:
         except AdministrationError as error:
             raise BadRequest(f"Validation failed\n\n{error}\n") from error
         planned.put(record)
+        warnings = policy_warnings(vhost, json.loads(record.definition))
     queues = _Compared(name, is_operator=is_operator)
     for _, queue in sorted(vhost.queues.items()):
         await node.in_turn(_STEPS)
@@ -84,7 +87,7 @@ async def preview(node: ManagedNode, call: Call) -> Any:
     for _, exchange in sorted(vhost.exchanges.items()):
         await node.in_turn(_STEPS)
         exchanges.add(exchange.name, vhost.policies.of_exchange(exchange.name), planned.of_exchange(exchange.name))
-    return {"queues": queues.told, "exchanges": exchanges.told}
+    return {"queues": queues.told, "exchanges": exchanges.told, "warnings": warnings}
 
 
 ROUTES = (

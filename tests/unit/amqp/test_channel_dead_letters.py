@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.codec.field_table import FieldTable
 from broker.codec.methods import (
@@ -131,11 +132,15 @@ def test_what_was_given_back_too_often_goes_to_the_dead_letter_exchange(
 
 def test_an_exchange_that_is_not_there_gets_nothing(harness: Harness, peer: Client) -> None:
     declare(peer, dead_letter_exchange="missing", message_ttl=10)
-    peer.publish("q", b"m", properties=PERSISTENT)
-    harness.commit()
-    harness.pass_time(0.01)
-    harness.commit()
+    with capture_logs() as logs:
+        for _ in range(2):
+            peer.publish("q", b"m", properties=PERSISTENT)
+            harness.commit()
+            harness.pass_time(0.01)
+            harness.commit()
     assert stored(harness) == 0
+    told = [log for log in logs if log["log_level"] == "warning"]
+    assert [(log["exchange"], log["queue"], log["vhost"]) for log in told] == [("missing", "q", "/")]
 
 
 def test_a_cycle_without_a_client_ends(harness: Harness, peer: Client) -> None:

@@ -200,3 +200,19 @@ def test_the_timeline_is_drawn_and_listed(node: HttpNode, browser: Browser) -> N
     page = browser.open("/timeline")
     assert "NODE:2: a member 1 times, the coordinator 1 times" in page
     assert "became the coordinator NODE:2" in text_of(page)
+
+
+def test_an_exchange_for_dead_letters_that_is_not_there_is_told_where_administrators_look(node: HttpNode) -> None:
+    browser = Browser(node)
+    browser.log_in()
+    node.status("PUT", "/queues/%2F/q", {"durable": True})
+    node.status("PUT", "/policies/%2F/p", {"pattern": "^q", "definition": {"dead-letter-exchange": "dlx"}})
+    missing = "There is no exchange 'dlx' in vhost '/': dead letters of its queues are lost."
+    assert missing in text_of(browser.open("/policies"))
+    assert missing in text_of(browser.open("/policies/edit?vhost=%2F&name=p"))
+    assert "There is no dead-letter exchange 'dlx': dead letters of queue 'q' are lost." in text_of(
+        browser.open("/queues/%2F/q")
+    )
+    node.status("PUT", "/exchanges/%2F/dlx", {"type": "fanout"})
+    for path in ("/policies", "/policies/edit?vhost=%2F&name=p", "/queues/%2F/q"):
+        assert "There is no" not in text_of(browser.open(path)).replace("There is no message", "")

@@ -143,6 +143,18 @@ def test_what_a_policy_would_do_is_shown_and_nothing_is_changed(node: HttpNode) 
     assert node.status("POST", "/broker/policies/%2F/preview", wanted, user="maker") == 200
 
 
+def test_exchanges_that_a_policy_names_and_that_are_not_there_are_told(node: HttpNode) -> None:
+    definition = {"dead-letter-exchange": "dlx", "alternate-exchange": "aex"}
+    body = {"name": "p", "pattern": "^x", "definition": definition}
+    told = json.loads(node.ask("POST", "/api/broker/policies/%2F/preview", body).body)
+    assert told["warnings"] == [
+        "there is no exchange 'dlx' in vhost '/': dead letters of its queues are lost",
+        "there is no exchange 'aex' in vhost '/': what its exchanges cannot route is lost",
+    ]
+    body["definition"] = {"dead-letter-exchange": "", "alternate-exchange": "amq.fanout"}
+    assert json.loads(node.ask("POST", "/api/broker/policies/%2F/preview", body).body)["warnings"] == []
+
+
 @pytest.mark.parametrize(
     "wrong", [{"pattern": "("}, {"definition": {"nosuch": 1}}, {"apply-to": "all of it"}, {"priority": "high"}]
 )
