@@ -17,8 +17,10 @@ from broker.errors import AdministrationError, AmqpError
 from broker.message import PENDING, SETTLED, Message, MessageIdGenerator, lane_of, published_ms, routing_of
 from broker.ports.slot import Slot
 from broker.ports.store import DueKey, Journal
+from broker.queue.admission import QueueAdmission
 from broker.queue.pages import ReadSlot
 from broker.queue.queue import Queue
+from broker.topology.firing import FULL_PAUSE
 from broker.topology.vhost import VirtualHost
 
 MOST_LISTED: Final = 1000
@@ -130,24 +132,38 @@ class Schedules:
     ) -> SchedulePage:
         """Return up to `limit` messages behind the place `after`, those that are due first first. The end of a page
         that is not full is where the search has come to: it goes on with the next one.
+
+        What is overdue, because its queue is full, is tried again each second: who asks for what is due up to now, or a
+        second ago, means that, too.
         """
         if not 0 < limit <= MOST_LISTED:
             raise AdministrationError(f"as many as 1 to {MOST_LISTED} messages can be listed at once")
         schedule, rows = self._schedule(vhost), list[Mapping[str, Any]]()
         place: DueKey | None = None if schedule is None else after
-        seen = 0
+        seen, now = 0, self._now_ms()
+        until = wanted.until if wanted.until < now - FULL_PAUSE else max(wanted.until, now + FULL_PAUSE)
         while schedule is not None and place is not None and len(rows) < limit and seen < MOST_SEARCHED:
-            page = await self._read_due(schedule, wanted.until, place, _AT_ONCE, _OCTETS_AT_ONCE)
+            page = await self._read_due(schedule, until, place, _AT_ONCE, _OCTETS_AT_ONCE)
             place = None
             for message in page:
                 place = (message.due, message.id)
                 seen += 1
-                if message.id not in schedule.dying and (row := _told(message, wanted)) is not None:
-                    rows.append(row)
+                row = None if message.id in schedule.dying else _told(message, wanted)
+                if row is not None:
+                    row["overdue"] = self._is_overdue(schedule, message, row, now)
+                    if message.due <= wanted.until or row["overdue"]:
+                        rows.append(row)
                     if len(rows) == limit:
                         break
             await self._next_turn()
         return SchedulePage(rows, place)
+
+    def _is_overdue(self, schedule: Queue, message: Message, row: Mapping[str, Any], now: int) -> bool:
+        """Has a message's time come, while its queue has no room for it?"""
+        if row["queue"] is None or message.due > now + FULL_PAUSE:
+            return False
+        target = self._vhosts[schedule.vhost].queues.get(row["queue"])
+        return target is not None and QueueAdmission().refuses(target, message.size, is_late=True)
 
     async def find(self, vhost: str, message_id: str) -> list[int]:
         """Return the ids of the messages whose property `message_id` is this. Looks at all that wait."""
@@ -292,7 +308,7 @@ def change_of(number: int) -> ScheduleChange | None:
     return ScheduleChange(MOVED, number) if number > 0 else None
 
 
-def _told(message: Message, wanted: WantedDelayed) -> Mapping[str, Any] | None:
+def _told(message: Message, wanted: WantedDelayed) -> dict[str, Any] | None:
     """Return what an administrator is told of a message; None if it is not meant."""
     exchange, key = routing_of(message.routing)
     if wanted.exchange not in (None, exchange) or wanted.routing_key not in (None, key):

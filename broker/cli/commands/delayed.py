@@ -16,7 +16,7 @@ from broker.cli.ways import escaped
 
 _MOST: Final = 1000
 """Messages of one request."""
-_USUAL: Final = ("id", "due_ms", "exchange", "routing_key", "queue", "message_id", "payload_bytes")
+_USUAL: Final = ("id", "due_ms", "overdue", "exchange", "routing_key", "queue", "message_id", "payload_bytes")
 
 
 def _place(session: CommandSession) -> str:

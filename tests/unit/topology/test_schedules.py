@@ -228,3 +228,21 @@ def test_what_cannot_be_asked_is_refused(desk: Desk) -> None:
     ):
         with pytest.raises(AdministrationError):
             work.send(None)
+
+
+def test_what_is_overdue_because_its_queue_is_full_is_listed_with_what_is_due_now() -> None:
+    desk = Desk()
+    table = FieldTable.of({"x-max-length": 1, "x-overflow": "reject-publish"})
+    desk.peer.call(1, QueueDeclare(queue="full", durable=True, arguments=table))
+    desk.delay(1000, 1001, 600_000, key="full")
+    desk.harness.pass_time(1.5)
+    desk.harness.commit()
+    now = desk.harness.clock.wall_ms()
+    for until in (now, now - 900, now + 5000):
+        rows = desk.do(desk.schedules.listed("/", WantedDelayed(until=until))).rows
+        assert [(row["message_id"], row["queue"], row["overdue"]) for row in rows] == [("m-1001", "full", True)]
+    assert desk.ids(until=now - 60_000) == []
+    rows = desk.do(desk.schedules.listed("/", ANY)).rows
+    assert [(row["message_id"], row["overdue"]) for row in rows] == [("m-1001", True), ("m-600000", False)]
+    desk.peer.call(1, BasicGet(queue="full", no_ack=True))
+    assert desk.ids(until=now) == []
