@@ -93,6 +93,8 @@ FEATURES: Final = (
     "implicit_default_bindings",
     "maintenance_mode_status",
     "quorum_queue",
+    "stream_filtering",
+    "stream_queue",
     "user_limits",
     "virtual_host_metadata",
 )
