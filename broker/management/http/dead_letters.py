@@ -120,7 +120,7 @@ def _job(node: ManagedNode, call: Call) -> DeadLetterJob:
     number = int(name) if name.isascii() and name.isdigit() and len(name) < 19 else 0
     job = node.jobs.find(call.names["vhost"], number)
     if job is None:
-        raise NotThere
+        raise NotThere(f"node {node.node_id} remembers no job {name}: ask the node that has begun it")
     return job
 
 

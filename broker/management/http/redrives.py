@@ -45,7 +45,7 @@ async def _operation(node: ManagedNode, call: Call, command: str) -> Any:
     try:
         known = await node.commands["show_redrive"](number)
     except AdministrationError as error:
-        raise NotThere(str(error)) from None
+        raise NotThere(f"{error}: ask the node that has begun it, this is {node.node_id}") from None
     if known["vhost"] != vhost_of(node, call).name:
         raise NotThere(f"redrive {text} is one of another virtual host")
     await _require_access(node, call, known["queue"])

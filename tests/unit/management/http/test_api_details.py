@@ -30,7 +30,18 @@ def node() -> HttpNode:
         ("PUT", "/queues/nosuch/q", {}, "there is no virtual host 'nosuch'"),
         ("GET", "/broker/messages/%2F/amq.delayed", None, DELAYED),
         ("GET", "/policies/%2F/nosuch", None, "there is no policy 'nosuch' in vhost '/'"),
-        ("GET", "/broker/redrives/%2F/77", None, "this node remembers no operation 77"),
+        (
+            "GET",
+            "/broker/redrives/%2F/77",
+            None,
+            "this node remembers no operation 77: ask the node that has begun it, this is NODE:1",
+        ),
+        (
+            "GET",
+            "/broker/dead-letters/carbon/jobs/77",
+            None,
+            "node NODE:1 remembers no job 77: ask the node that has begun it",
+        ),
         ("GET", "/users/nosuch", None, "there is no user 'nosuch'"),
     ],
 )
