@@ -84,8 +84,11 @@ def import_definitions(session: CommandSession, file: str, dry_run: bool, diff: 
     if session.is_json:
         session.show_json(found)
     else:
-        for line in found["diff" if diff else "changes"]:
+        lines = found["diff" if diff else "changes"]
+        for line in lines:
             click.echo(printable(line))
+        if not (lines or found["problems"] or session.is_quiet or session.is_silent):
+            click.echo("nothing would change", err=True)
         for name, before in (("left_out", "left out: "), ("problems", "cannot be made: ")):
             for line in found[name]:
                 click.echo(before + printable(line), err=True)

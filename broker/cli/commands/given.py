@@ -17,7 +17,8 @@ def json_of(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise click.UsageError(f"{what} {text!r} is no JSON") from None
+        form = "an object is '{\"max-length\": 1000}', a text stands in double quotes"
+        raise click.UsageError(f"{what} {text!r} is no JSON: {form}") from None
 
 
 def pairs_of(given: Iterable[str], what: str) -> dict[str, Any]:
@@ -60,6 +61,8 @@ def octets_of(path: str) -> bytes:
     """Return what a file holds, or the input for `-`. Raises `CommandFailure`."""
     try:
         if path == "-":
+            if sys.stdin.isatty():
+                click.echo("reading what is typed, until Ctrl-D", err=True)
             return sys.stdin.buffer.read()
         with open(path, "rb") as file:
             return file.read()

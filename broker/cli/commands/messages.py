@@ -111,6 +111,8 @@ def get(session: CommandSession, queue: str, count: int, mode: str, truncate: in
     found = session.send(
         "POST", f"{place(session, queue)}/get", body, what=f"queue '{queue}' in vhost '{session.vhost}'"
     )
+    if not found and not (session.is_quiet or session.is_silent or session.is_json):
+        click.echo(f"no message of {queue!r} is ready", err=True)
     if only_payload:
         for row in found:
             sys.stdout.buffer.write(base64.b64decode(row["payload"]) + b"\n")

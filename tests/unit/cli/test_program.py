@@ -833,3 +833,19 @@ def test_altering_is_tried_on_the_node_without_a_change(brokerctl: CommandLine) 
     ended = brokerctl("queue alter orders -a x-max-length=5 --dry-run")
     assert (ended.code, ended.out) == (0, "queue 'orders' would have the arguments {\"x-max-length\": 5}\n")
     assert json.loads(brokerctl("queue show orders --json").out)["arguments"] == {}
+
+
+def test_an_import_that_would_change_nothing_says_so(brokerctl: CommandLine) -> None:
+    assert brokerctl("export_definitions d.json").code == 0
+    for option in ("--dry-run", "--diff"):
+        ended = brokerctl(f"definitions import d.json {option}")
+        assert (ended.code, ended.out, ended.err) == (0, "", "nothing would change\n")
+
+
+def test_an_empty_queue_and_input_from_a_terminal_are_told_beside_the_output(brokerctl: CommandLine) -> None:
+    assert brokerctl("get orders --ack --payload").out == "old\n"
+    ended = brokerctl("get orders --ack --payload")
+    assert (ended.code, ended.out, ended.err) == (0, "", "no message of 'orders' is ready\n")
+    assert brokerctl("get orders -q").err == ""
+    ended = brokerctl("pub orders", given="typed", is_terminal=True)
+    assert (ended.out, ended.err) == ("published\n", "reading what is typed, until Ctrl-D\n")
