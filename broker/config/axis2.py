@@ -11,7 +11,19 @@ from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from broker.config.values import Boolean, HostRange, Name, Port, Section, Unresolved, address, conflict, xml
+from broker.config.values import (
+    Boolean,
+    Domain,
+    HostRange,
+    Name,
+    OtherPort,
+    Port,
+    Section,
+    Unresolved,
+    address,
+    conflict,
+    xml,
+)
 
 OWN_ADDRESS: Final = "default"
 """As localMemberHost: the address that this machine has."""
@@ -33,7 +45,7 @@ class WellKnownMember(Section):
     """A member, or a row of members on neighbouring addresses."""
 
     host_name: HostRange = xml("hostName", "127.0.0.1")
-    port: Port = xml("port", 4000)
+    port: OtherPort = xml("port", 4000)
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
@@ -65,7 +77,7 @@ class Clustering(Section):
 
     enabled: Boolean = xml("@enable", False)
     membership_scheme: Name = xml("parameter[membershipScheme]", "multicast")
-    domain: Name = xml("parameter[domain]", "wso2.carbon.domain")
+    domain: Domain = xml("parameter[domain]", "wso2.carbon.domain")
     local_member_host: Annotated[str, BeforeValidator(_member_host), Unresolved(OWN_ADDRESS)] = xml(
         "parameter[localMemberHost]", "127.0.0.1"
     )

@@ -20,6 +20,7 @@ from broker.config.values import (
     Count,
     CountOrZero,
     Name,
+    NodeId,
     Port,
     Section,
     conflict,
@@ -83,7 +84,7 @@ class RdbmsBasedClusterEventSynchronization(Section):
 class Coordination(Section):
     """How the nodes of a cluster find each other."""
 
-    node_id: Name = xml("nodeID", "default")
+    node_id: NodeId = xml("nodeID", "default")
     thrift_server_host: Annotated[str, BeforeValidator(_thrift_host)] = xml("thriftServerHost", "localhost")
     thrift_server_port: Port = xml("thriftServerPort", 7611)
     thrift_so_timeout_ms: CountOrZero = xml("thriftSOTimeout", 0)

@@ -25,6 +25,7 @@ from broker.config.files import (
     BROKER_XML,
     DATASOURCES,
     FILES,
+    HAZELCAST,
     LOG4J,
     REGISTRY,
     USER_MGT,
@@ -178,7 +179,7 @@ def _judge_together(config: Configuration, readings: Mapping[str, Reading]) -> N
     judge_user_store(config, readings[USER_MGT.name])
     judge_registry(config, readings[REGISTRY.name])
     if config.is_clustered:
-        _judge_cluster(config, broker_xml, readings[AXIS2.name])
+        _judge_cluster(config, broker_xml, readings[AXIS2.name], readings[HAZELCAST.name])
     elif config.recovery.network_partitions_detection.enabled:
         line = broker_xml.lines.get(_PARTITIONS, 1)
         broker_xml.warn(line, f"{spell(_PARTITIONS)}: 'true' has no effect: this node is in no cluster")
@@ -246,7 +247,7 @@ def _judge_datasource(source: DataSource, index: int, reading: Reading) -> None:
     _warn_of((*place, "defaultAutoCommit"), reading, wanted=True)
 
 
-def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -> None:
+def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading, hazelcast: Reading) -> None:
     """Report every setting that does not allow this node to be a member of a cluster."""
     alone = "set deployment/mode of broker.xml to standalone"
     try:
@@ -261,7 +262,7 @@ def _judge_cluster(config: Configuration, broker_xml: Reading, axis2: Reading) -
         )
     coordination = config.coordination
     if config.meets_among_peers:
-        judge_peers(config, broker_xml, axis2)
+        judge_peers(config, broker_xml, axis2, hazelcast)
     if config.recovery.network_partitions_detection.enabled and config.minimum_cluster_size < 2:
         broker_xml.refuse(
             _MINIMUM if _MINIMUM in broker_xml.lines else _PARTITIONS,

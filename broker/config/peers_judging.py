@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
 
-from broker.config.axis2 import OWN_ADDRESS, WELL_KNOWN
+from broker.config.axis2 import OWN_ADDRESS, WELL_KNOWN, Clustering
 from broker.config.binding import Reading, spell
 from broker.config.configuration import Configuration
 from broker.config.place import Place
@@ -15,10 +16,13 @@ _SCHEME: Final[Place] = ("clustering", "parameter[membershipScheme]")
 _HOST: Final[Place] = ("clustering", "parameter[localMemberHost]")
 _SECRET: Final[Place] = ("coordination", "clusterSecret")
 _MINIMUM: Final[Place] = ("recovery", "networkPartitionsDetection", "minimumClusterSize")
+_SILENCE: Final[Place] = ("hazelcast.max.no.heartbeat.seconds",)
+_SHORT_SILENCE: Final = 4
+"""Seconds: calls to a member are then a second apart."""
 _WILDCARDS: Final = (EVERY_ADDRESS, "0.0.0.0")
 
 
-def judge_peers(config: Configuration, broker_xml: Reading, axis2: Reading) -> None:
+def judge_peers(config: Configuration, broker_xml: Reading, axis2: Reading, hazelcast: Reading) -> None:
     """Report every setting that does not allow this node to meet its peers, and warn of what is of no use."""
     clustering = config.axis2.clustering
     scheme, host = clustering.membership_scheme, clustering.local_member_host
@@ -37,6 +41,7 @@ def judge_peers(config: Configuration, broker_xml: Reading, axis2: Reading) -> N
             " environment variable BROKER_CLUSTER_SECRET, the same on all nodes",
         )
     _judge_size(config, broker_xml)
+    _judge_silence(config, hazelcast)
 
 
 def _is_open(config: Configuration) -> bool:
@@ -47,19 +52,57 @@ def _is_open(config: Configuration) -> bool:
 
 
 def _judge_size(config: Configuration, broker_xml: Reading) -> None:
-    clustering, minimum = config.axis2.clustering, config.minimum_cluster_size
-    own = (clustering.local_member_host, clustering.local_member_port)
-    known = len(dict.fromkeys((own, *clustering.members.addresses)))
+    minimum = config.minimum_cluster_size
     if minimum < 2:
         return
+    fewest, most = _known(config.axis2.clustering)
     line = broker_xml.lines.get(_MINIMUM, 1)
-    if minimum > known:
+    if minimum > most:
         broker_xml.warn(
-            line, f"{spell(_MINIMUM)}: {minimum} are more than the {known} members that axis2.xml and this node name"
+            line, f"{spell(_MINIMUM)}: {minimum} are more than the {most} members that axis2.xml and this node name"
         )
-    elif minimum <= known // 2:
+    elif minimum <= fewest // 2:
         broker_xml.warn(
             line,
-            f"{spell(_MINIMUM)}: {minimum} of {known} known members: two parts of the cluster may serve at once;"
-            f" {known // 2 + 1} is more than half",
+            f"{spell(_MINIMUM)}: {minimum} of {fewest} known members: two parts of the cluster may serve at once;"
+            f" {fewest // 2 + 1} is more than half",
+        )
+
+
+def _known(clustering: Clustering) -> tuple[int, int]:
+    """Return how many members the files name at least and at most, this node among them.
+
+    A member that is spelt in two ways is one. Whether a name is that of this node is known when it is resolved.
+    """
+    host, port = _one_spelling(clustering.local_member_host), clustering.local_member_port
+    members = {(_one_spelling(each), at) for each, at in clustering.members.addresses}
+    if (host, port) in members:
+        return len(members), len(members)
+    may_be_this = any(at == port and not (_is_address(host) and _is_address(each)) for each, at in members)
+    return len(members) + (not may_be_this), len(members) + 1
+
+
+def _one_spelling(host: str) -> str:
+    """Return the same text for all spellings of one address."""
+    name = host.lower().rstrip(".")
+    if name == "localhost":
+        return "127.0.0.1"
+    return str(ipaddress.ip_address(name)) if _is_address(name) else name
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _judge_silence(config: Configuration, hazelcast: Reading) -> None:
+    seconds = config.hazelcast.max_no_heartbeat
+    if seconds < _SHORT_SILENCE:
+        hazelcast.warn(
+            hazelcast.lines.get(_SILENCE, 1),
+            f"{spell(_SILENCE)}: after {seconds} s a member counts as gone although it may only be busy; set at least"
+            f" {_SHORT_SILENCE}, the same on all nodes",
         )

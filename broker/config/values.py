@@ -5,6 +5,7 @@ The messages name neither file nor element: the caller adds them.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -19,7 +20,9 @@ INT_MAX = 2_147_483_647
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _SQL_STATE_CLASS = re.compile(r"[0-9A-Z]{2}", re.ASCII)
-_HOST_RANGE = re.compile(r"(?:\d{1,3}\.){3}(\d{1,3})-(\d{1,3})", re.ASCII)
+_HOST_RANGE = re.compile(r"((?:\d{1,3}\.){3}(\d{1,3}))-(\d{1,3})", re.ASCII)
+_HOST_AND_PORT = re.compile(r"([^:]+|\[.*\]):\d*", re.ASCII)
+_NUMBERS_ONLY = re.compile(r"[\d-]*\.[\d.-]*", re.ASCII)
 _TLS_VERSIONS = ("SSLv2Hello", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _ANDES_STORE = "org.wso2.andes.store.rdbms.RDBMSMessageStoreImpl"
 
@@ -160,11 +163,48 @@ def address(value: object) -> str:
 
 def _host_range(value: object) -> str:
     text = str(value)
-    if not text or " " in text:
+    if not text or any(character.isspace() for character in text):
         raise ValueError(f"'{text}' is not a host name, an address or a range such as 192.168.1.2-10")
-    if (match := _HOST_RANGE.fullmatch(text)) and not int(match[1]) <= int(match[2]) <= 255:
-        raise ValueError(f"'{text}' is not an ascending range of addresses")
-    return text
+    if "," in text:
+        raise ValueError(f"'{text}' is more than one host; each needs a member element of its own")
+    if text in ("*", EVERY_ADDRESS, "[::]", "0.0.0.0"):
+        raise ValueError(f"'{text}' is every address of a machine; name one that the other nodes reach")
+    if (match := _HOST_AND_PORT.fullmatch(text)) is not None:
+        raise ValueError(f"'{text}' has a port, which belongs in the element port; the host is '{match[1]}'")
+    if (match := _HOST_RANGE.fullmatch(text)) is not None and _is_ipv4(match[1]):
+        if not int(match[2]) <= int(match[3]) <= 255:
+            raise ValueError(f"'{text}' is not an ascending range of addresses")
+        return text
+    if _NUMBERS_ONLY.fullmatch(text) and not _is_ipv4(text):
+        raise ValueError(
+            f"'{text}' is neither an IPv4 address, four numbers from 0 to 255, nor a range in the last of them, such as"
+            " 192.168.1.2-10"
+        )
+    return bare_host(text)
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def told_name(most_octets: int) -> BeforeValidator:
+    """Accept a name that the other nodes can read."""
+
+    def read(value: object) -> str:
+        text = _name(value)
+        octets = len(text.encode(errors="replace"))
+        if octets > most_octets or not text.isprintable():
+            raise ValueError(
+                f"'{text:.32}' has {octets} octets; a name that the other nodes can read has at most {most_octets},"
+                " all of them printable"
+            )
+        return text
+
+    return BeforeValidator(read)
 
 
 def _store_class(value: object) -> str:
@@ -183,6 +223,7 @@ def _tls_versions(value: object) -> tuple[str, ...]:
 
 
 Port = Annotated[int, integer(0, 65535)]
+OtherPort = Annotated[int, integer(1, 65535)]
 Count = Annotated[int, integer(1)]
 CountOrZero = Annotated[int, integer(0)]
 Amount = Annotated[int, integer(0, 2**63 - 1)]
@@ -194,6 +235,8 @@ Name = Annotated[str, BeforeValidator(_name)]
 Address = Annotated[str, BeforeValidator(address)]
 SecretText = Annotated[str, MAY_BE_IN_FILE]
 HostRange = Annotated[str, BeforeValidator(_host_range)]
+Domain = Annotated[str, told_name(120)]
+NodeId = Annotated[str, told_name(255)]
 StoreClass = Annotated[str, BeforeValidator(_store_class)]
 TlsVersions = Annotated[tuple[str, ...], BeforeValidator(_tls_versions)]
 TextMap = Mapping[str, str]

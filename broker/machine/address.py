@@ -9,6 +9,9 @@ from typing import Final, Self
 EVERY_ADDRESS: Final = "::"
 """To listen here means at every address of the machine, of both families."""
 
+_LONGEST_HOST: Final = 253
+"""Characters (RFC 1035)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -48,6 +51,8 @@ def bare_host(text: str) -> str:
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not host or any(character.isspace() or character in "[]/" for character in host):
         raise ValueError(f"'{text}' is not a host name or address")
+    if len(host) > _LONGEST_HOST:
+        raise ValueError(f"'{host:.32}…' has {len(host)} characters; a host name has at most {_LONGEST_HOST}")
     if host != text or ":" in host:
         try:
             ipaddress.IPv6Address(host)

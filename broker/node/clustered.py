@@ -105,6 +105,8 @@ class Clustered:
         self._coordinating: asyncio.Task[None] | None = None
         coordination = config.coordination
         rdbms = coordination.rdbms_based_coordination
+        secret = coordination.cluster_secret.get_secret_value()
+        self._secret = SharedSecret(secret) if secret else None
         self._agent = ClusterAgent(
             self._shared.cluster,
             clock,
@@ -117,10 +119,8 @@ class Clustered:
             listener=self,
             connect_beats=self._shared.cluster_beside,
             answers=lambda row: self._peers.answers(row),
-            terms=terms_of(config),
+            terms=terms_of(config, is_loopback=member_port is None or member_port.is_loopback, secret=self._secret),
         )
-        secret = coordination.cluster_secret.get_secret_value()
-        self._secret = SharedSecret(secret) if secret else None
         self._services = NodeServices(node_id)
         self._peers = Peers(
             self._agent,

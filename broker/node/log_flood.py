@@ -59,7 +59,10 @@ class LogFlood:
         host = _host_of(peer) if isinstance(peer, str) else ""
         name = str(event.get("event"))
         reason = str(event.get("reason", "")) if name in self._seldom else ""
-        if not self._may_log((host, name, reason)):
+        is_allowed = self._may_log((host, name, reason))
+        if is_allowed and reason:  # a peer may find a new reason each time
+            is_allowed = self._may_log((host, name, ""))
+        if not is_allowed:
             raise DropEvent
         return event
 
@@ -79,8 +82,8 @@ class LogFlood:
         return bool(self._shares)
 
     def _may_log(self, kind: _Kind) -> bool:
-        host, event, _ = kind
-        seconds = self._seldom.get(event)
+        host, event, reason = kind
+        seconds = self._seldom.get(event) if reason else None
         with self._lock:
             now = self._monotonic()
             share = self._shares.get(kind)

@@ -27,8 +27,17 @@ from broker.node.recent_logs import RecentLogs
 LEVELS: Final = ("debug", "info", "warning", "error")
 _NUMBERS: Final = {name: getattr(logging, name.upper()) for name in (*LEVELS, "critical")}
 _CLOSE_TIMEOUT: Final = 2.0
-_SELDOM: Final = {"a TLS handshake has failed": 60.0}
-"""Seconds in which a peer has one line of these: browsers try on and on where nobody has signed the certificate."""
+_SELDOM: Final = dict.fromkeys(
+    (
+        "a TLS handshake has failed",  # browsers try on and on where nobody has signed the certificate
+        "connection closed for an error",  # clients that connect again at once, as to a node that takes none
+        "a peer is not authorized",
+        "thrift peer is not authorized",
+        "a peer sent what cannot be read",
+    ),
+    60.0,
+)
+"""Seconds in which a peer has one line of these for each reason."""
 
 
 class NamedLog:

@@ -14,6 +14,7 @@ from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.peering.calls import MemberCalls, PeerRefused
 from broker.coordination.peering.greeting import ClusterTerms
 from broker.coordination.peering.security import encrypted, plain
+from broker.coordination.peering.unseen import Unseen
 from broker.coordination.peering.view import Detector, PeerView
 from broker.errors import ConfigError
 from broker.machine.address import endpoint
@@ -36,13 +37,19 @@ def detector(config: Configuration) -> Detector:
     return Detector(min(float(hazelcast.heartbeat_interval), silence / _CALLS_IN_SILENCE), silence)
 
 
-def terms_of(config: Configuration) -> str:
-    """Return what all nodes of the cluster must agree about, in words."""
+def terms_of(config: Configuration, *, is_loopback: bool = True, secret: SharedSecret | None = None) -> str:
+    """Return what all nodes of the cluster must agree about, in words.
+
+    `is_loopback` says where this node meets its peers. Their secrets are compared here, too: at the port of a node
+    whose secret is another one anybody may listen.
+    """
     minimum = config.minimum_cluster_size
     size = f"minimumClusterSize {minimum}" if minimum > 1 else "no minimumClusterSize"
     if not config.meets_among_peers:
         return f"rdbmsBasedCoordination true, {size}"
-    return f"rdbmsBasedCoordination false, {size}, domain {config.axis2.clustering.domain:.120}"
+    where = "on loopback" if is_loopback else "beyond loopback"
+    mark = "no clusterSecret" if secret is None else f"clusterSecret #{secret.mark()}"
+    return f"rdbmsBasedCoordination false, {size}, domain {config.axis2.clustering.domain}, {where}, {mark}"
 
 
 class Peering:
@@ -67,6 +74,7 @@ class Peering:
         self._terms = ClusterTerms(config.axis2.clustering.domain, config.minimum_cluster_size, database)
         self._detector = detector(config)
         self._strangers: dict[Incarnation, tuple[float, float]] = {}
+        self._unseen = Unseen(self._detector.silence)
         self._view: PeerView
         self._calls: MemberCalls | None = None
         self._task: asyncio.Task[None] | None = None
@@ -130,6 +138,7 @@ class Peering:
 
     def _on_change(self) -> None:
         self._agent.on_view()
+        self._look_for_unseen()
         living, members = self._agent.living, self._view.members()
         strangers = {each: seen for each, seen in self._strangers.items() if each in members and each not in living}
         now, beat = self._clock.monotonic(), self._detector.silence / 2
@@ -144,6 +153,19 @@ class Peering:
             if since != now and since <= now - 2 * beat < since + beat / 4:
                 self._warn(member)
         self._strangers = strangers
+
+    def _look_for_unseen(self) -> None:
+        """Say of each node that lives in the database, and is not seen among the peers, that it is so."""
+        agent = self._agent
+        for row, seconds in self._unseen.on_look(agent.rows.values(), agent.apart, self._clock.monotonic()):
+            _log.warning(
+                "A node of this cluster lives in the database, and does not answer among the peers",
+                node=row.node_id,
+                slot_service=endpoint(row.host, row.port),
+                seconds=round(seconds),
+                advice="name its localMemberHost and localMemberPort in members of axis2.xml, and let peers through to"
+                " that port",
+            )
 
     def _warn(self, member: Incarnation) -> None:
         _log.warning(

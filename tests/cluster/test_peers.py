@@ -11,6 +11,7 @@ from pika.exceptions import AMQPError, ConnectionClosed
 
 from benchmarks.nodes.configuration import CALM
 from benchmarks.nodes.process import BrokerProcess
+from broker.thrift.secret import SharedSecret
 from tests.cluster.conftest import ChannelOf, NewCluster
 from tests.support.cluster import ClusterOfProcesses
 from tests.support.databases import DatabaseServer
@@ -91,7 +92,9 @@ def test_a_node_that_was_copied_takes_the_next_port_and_a_name_of_its_own(
     assert cluster[0].stop() == 0
 
 
-PEERS = "rdbmsBasedCoordination false, no minimumClusterSize, domain wso2.carbon.domain"
+SECRET = "0123456789abcdef"
+PEERS = "rdbmsBasedCoordination false, no minimumClusterSize, domain {}, on loopback, {}"
+HERE = PEERS.format("wso2.carbon.domain", "no clusterSecret")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,13 @@ PEERS = "rdbmsBasedCoordination false, no minimumClusterSize, domain wso2.carbon
             "axis2.xml",
             '<parameter name="membershipScheme">',
             '<parameter name="domain">other</parameter><parameter name="membershipScheme">',
-            "rdbmsBasedCoordination false, no minimumClusterSize, domain other",
+            PEERS.format("other", "no clusterSecret"),
+        ),
+        (
+            "broker.xml",
+            "<coordination>",
+            f"<coordination><clusterSecret>{SECRET}</clusterSecret>",
+            PEERS.format("wso2.carbon.domain", f"clusterSecret #{SharedSecret(SECRET).mark()}"),
         ),
         (
             "broker.xml",
@@ -110,7 +119,7 @@ PEERS = "rdbmsBasedCoordination false, no minimumClusterSize, domain wso2.carbon
             "rdbmsBasedCoordination true, no minimumClusterSize",
         ),
     ],
-    ids=["domain", "way"],
+    ids=["domain", "secret", "way"],
 )
 def test_a_node_that_disagrees_does_not_start_and_names_both_values(
     new_cluster: NewCluster, mariadb: DatabaseServer, file: str, old: str, new: str, terms: str
@@ -120,7 +129,7 @@ def test_a_node_that_disagrees_does_not_start_and_names_both_values(
     path = cluster[1].config / file
     path.write_text(path.read_text().replace(old, new))
     assert cluster[1].refused() == 78
-    assert f"node '{cluster[0].node_id}' has '{PEERS}', this one '{terms}'" in cluster[1].log
+    assert f"node '{cluster[0].node_id}' has '{HERE}', this one '{terms}'" in cluster[1].log
     assert cluster.up() == [cluster[0].node_id]
 
 

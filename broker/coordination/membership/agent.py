@@ -133,6 +133,11 @@ class ClusterAgent:
         """How many living nodes this one sees, itself among them."""
         return 1 + len(self._members_told) if self.is_trusted() or not self.view.needs_store else 1
 
+    @property
+    def rows(self) -> Mapping[str, NodeRow]:
+        """The rows of the other nodes that live by the store, whether this node sees them or not, by id."""
+        return self._members.members
+
     def last_beats(self) -> Mapping[str, float]:
         """Return when the last beat of each member was first seen (monotonic), by node id."""
         return self._members.last_beats()

@@ -11,10 +11,11 @@ from typing import Any, Final
 import structlog
 
 from broker.clock import Clock
-from broker.coordination.peering.greeting import Address, decode, encode
+from broker.coordination.peering.greeting import Address, Greeting, decode, encode
 from broker.coordination.peering.link import LinkLost, PeerLink
 from broker.coordination.peering.security import PeerSecurity
 from broker.coordination.peering.server import PeerServer
+from broker.coordination.peering.unanswered import Unanswered
 from broker.coordination.peering.view import Detector, PeerView
 from broker.errors import CoordinationError
 from broker.machine.address import endpoint
@@ -29,7 +30,10 @@ _CALL: Final = "greeting"
 _REFUSED: Final = "refused"
 _IDLE: Final = 4
 """Times of silence after which a connection of a peer that does not call is closed."""
-_MOST_TOLD: Final = 256
+_MOST_TOLD: Final = 1024
+_STRANGER: Final = (
+    "it has not proved the cluster's secret, so it keeps this node from nothing; give all nodes the same clusterSecret"
+)
 
 
 class PeerRefused(CoordinationError):
@@ -57,6 +61,9 @@ class MemberCalls:
         self._clock = clock
         self._on_change = on_change
         self._timeout = detector.silence / 4
+        self._silence = detector.silence
+        self._well_known = frozenset(view.well_known)
+        self._unanswered = Unanswered(detector.silence, clock.monotonic())
         self._links: dict[Address, PeerLink] = {}
         self._names = names or HostNames()
         self._told: dict[object, str] = {}
@@ -103,23 +110,50 @@ class MemberCalls:
                 answer = await self._ask(address, {_CALL: encode(self.view.greeting())})
             self._tell(address, self._on_answer(address, answer, asked_at))
         except Unauthorized as error:
-            self.view.on_refused(address, str(error), asked_at=asked_at, now=self._clock.monotonic())
-            self._tell(address, str(error))
-        except (*MACHINE_FAULTS, LinkLost, ValueError) as error:  # TimeoutError is an OSError
-            _log.debug("a peer does not answer", address=endpoint(*address), reason=str(error) or "late")
+            # Whoever is there has not proved the secret: it keeps this node from nothing (ADR 77).
             self.view.on_failed(address, asked_at=asked_at, now=self._clock.monotonic())
+            self._unanswered.on_answer(address)
+            self._tell(address, f"{_STRANGER}; it says: {error}", kind=_STRANGER)
+        except (*MACHINE_FAULTS, LinkLost, ValueError) as error:  # TimeoutError is an OSError
+            self.view.on_failed(address, asked_at=asked_at, now=self._clock.monotonic())
+            self._on_failed(address, error)
         if self.view.is_settled:
             self._settled.set()
         self._changed.set()
 
+    def _on_failed(self, address: Address, error: BaseException) -> None:
+        """Say that nobody has ever answered at an address that the configuration names, once it is so for a while."""
+        reason = str(error) or f"no answer within {self._timeout:g} s"
+        if self._names.is_waiting_for(address[0]):
+            reason = f"nobody has said yet which address the name '{address[0]}' has"
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror  # without the address, which would be another one each time
+        _log.debug("a peer does not answer", address=endpoint(*address), reason=reason)
+        if address not in self._well_known:
+            return
+        seconds = self._unanswered.on_failed(address, reason, self._clock.monotonic())
+        if seconds is not None:
+            _log.warning(
+                "A well-known member has never answered",
+                address=endpoint(*address),
+                seconds=round(seconds),
+                reason=reason,
+                advice="compare members of axis2.xml with localMemberHost and localMemberPort of that node",
+            )
+
     def _on_answer(self, address: Address, answer: Mapping[str, Any], asked_at: float) -> str:
         """Report an answer; return why it makes no member. Raises ValueError when it cannot be read."""
         now = self._clock.monotonic()
+        self._unanswered.on_answer(address)
         if _REFUSED in answer:
             reason = str(answer[_REFUSED])[:500]
             self.view.on_refused(address, reason, asked_at=asked_at, now=now)
             return reason
-        return self.view.on_answer(address, decode(answer.get(_CALL)), asked_at=asked_at, now=now)
+        greeting = decode(answer.get(_CALL))
+        reason = self.view.on_answer(address, greeting, asked_at=asked_at, now=now)
+        if not reason and greeting.silence not in (0.0, self._silence):
+            self._tell_of_times(greeting)
+        return reason
 
     async def _ask(self, address: Address, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask over the connection that there is, or over a new one."""
@@ -147,15 +181,31 @@ class MemberCalls:
         self._changed.set()
         return {_REFUSED: reason} if reason else {_CALL: encode(self.view.greeting())}
 
-    def _tell(self, peer: Address | object, reason: str) -> None:
-        """Log why a peer is no member when that is another reason than before."""
-        if self._told.get(peer, "") == reason:
-            return
+    def _tell(self, peer: Address | object, reason: str, *, kind: str = "") -> None:
+        """Log why a peer is no member when that is another reason, or of another kind, than before."""
+        if self._is_new(peer, kind or reason) and reason:
+            _log.warning("A node is not taken for a member", node=_name(peer), reason=reason)
+
+    def _tell_of_times(self, other: Greeting) -> None:
+        node_id = other.incarnation.node_id
+        if self._is_new(("times", other.incarnation), f"{other.silence:g}"):
+            _log.warning(
+                "Nodes differ in how soon a silent member is gone, so one may see the other leave and not the other way"
+                " round",
+                node=node_id,
+                its_seconds=other.silence,
+                own_seconds=self._silence,
+                advice="give all nodes the same hazelcast.properties and heartbeatInterval",
+            )
+
+    def _is_new(self, about: object, told: str) -> bool:
+        """Note what is told; return whether it was something else before."""
+        if self._told.get(about, "") == told:
+            return False
         if len(self._told) >= _MOST_TOLD:
             self._told.clear()
-        self._told[peer] = reason
-        if reason:
-            _log.warning("A node is not taken for a member", node=_name(peer), reason=reason)
+        self._told[about] = told
+        return True
 
 
 def _name(peer: object) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +23,7 @@ VERSION: Final = 1
 MOST_ADDRESSES: Final = 256
 """That one node tells another."""
 _MOST_TEXT: Final = 255
+_MOST_KNOWN_OCTETS: Final = 49_152
 _MOST_RANK: Final = 1 << 53
 
 
@@ -53,6 +54,8 @@ class Greeting:
     terms: ClusterTerms
     known: tuple[Address, ...] = ()
     """Where other members are."""
+    silence: float = 0.0
+    """Seconds after which a member that does not answer is gone for this node; 0 when it does not tell."""
 
 
 def encode(greeting: Greeting) -> dict[str, Any]:
@@ -67,8 +70,9 @@ def encode(greeting: Greeting) -> dict[str, Any]:
         "mayLead": greeting.may_lead,
         "domain": greeting.terms.domain,
         "minimum": greeting.terms.minimum,
-        "database": greeting.terms.database,
-        "known": [list(address) for address in greeting.known],
+        "database": _readable(greeting.terms.database),
+        "known": [list(address) for address in _fitting(greeting.known)],
+        "silenceMs": round(greeting.silence * 1000),
     }
 
 
@@ -92,7 +96,23 @@ def decode(value: object) -> Greeting:
         may_lead,
         ClusterTerms(_text(value, "domain"), _number(value, "minimum"), _text(value, "database", 0)),
         tuple(_address(each, "known") for each in known),
+        (_number(value, "silenceMs") if "silenceMs" in value else 0) / 1000,
     )
+
+
+def _readable(text: str) -> str:
+    """Return what other nodes take of a text that only people read."""
+    return "".join(each if each.isprintable() else " " for each in text[:_MOST_TEXT])
+
+
+def _fitting(known: Iterable[Address]) -> Iterable[Address]:
+    """Return the first addresses, as many as a message has room for."""
+    room = _MOST_KNOWN_OCTETS
+    for host, port in known:
+        room -= len(dump({"": [host, port]}))
+        if room < 0:
+            return
+        yield host, port
 
 
 def dump(message: Mapping[str, Any]) -> bytes:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from broker.coordination.peering.frames import MOST_OCTETS, MalformedFrame, PeerFrames, frame
+from broker.coordination.peering.frames import ADVICE, MOST_OCTETS, MalformedFrame, PeerFrames, frame
 from broker.coordination.peering.greeting import dump, load
 from broker.coordination.peering.security import PeerSecurity
 from broker.errors import CoordinationError
 from broker.machine.host_names import HostNames, connect
 from broker.ports.peer_calls import Unauthorized
 from broker.thrift.secret import SharedSecret, check_server
+
+_IN_THE_CLEAR: Final = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+"""OpenSSL's names for an answer that is no TLS."""
 
 
 class LinkLost(CoordinationError):
@@ -33,11 +37,19 @@ class PeerLink(asyncio.Protocol):
         self._frames = PeerFrames(MOST_OCTETS)
         self._answer: asyncio.Future[bytes] | None = None
         self.is_usable = True
+        self._has_heard = False
+        self._is_in_the_clear = True
 
     @classmethod
     async def open(cls, host: str, port: int, security: PeerSecurity, names: HostNames) -> PeerLink:
         """Connect; with a secret, prove it and check the peer's proof. Raises OSError, LinkLost and Unauthorized."""
-        link = await connect(names, cls, host, port, security.client)
+        try:
+            link = await connect(names, cls, host, port, security.client)
+        except ssl.SSLError as error:
+            if error.reason in _IN_THE_CLEAR:
+                raise LinkLost(f"it speaks no TLS, and this node does, beyond loopback: {ADVICE}") from error
+            raise
+        link._is_in_the_clear = security.client is None
         if security.secret is not None:
             try:
                 await link._prove(security, security.secret)
@@ -60,6 +72,7 @@ class PeerLink(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
+        self._has_heard = True
         self._frames.feed(data)
         try:
             message = self._frames.take()
@@ -72,7 +85,10 @@ class PeerLink(asyncio.Protocol):
             self._answer.set_result(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(str(exc) if exc else "the peer closed the connection")
+        reason = str(exc) if exc else "the peer closed the connection"
+        if self._is_in_the_clear and not self._has_heard:
+            reason += ", and had said nothing: it may speak TLS, as beyond loopback, which this node does not"
+        self._fail(reason)
 
     def close(self) -> None:
         """Close without waiting for the peer."""

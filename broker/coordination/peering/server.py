@@ -10,7 +10,14 @@ from typing import Any, Final, cast
 
 import structlog
 
-from broker.coordination.peering.frames import MOST_OCTETS, STRANGERS_OCTETS, MalformedFrame, PeerFrames, frame
+from broker.coordination.peering.frames import (
+    MOST_OCTETS,
+    STRANGERS_OCTETS,
+    MalformedFrame,
+    PeerFrames,
+    SpeaksTls,
+    frame,
+)
 from broker.coordination.peering.greeting import dump, load
 from broker.coordination.peering.security import PeerSecurity
 from broker.machine.address import endpoint
@@ -72,6 +79,10 @@ class PeerSession(asyncio.Protocol):
         except Unauthorized as error:
             _log.warning("a peer is not authorized", peer=self.peer, reason=str(error))
             self._write({"unauthorized": str(error)})
+            self._transport.close()
+        except SpeaksTls as error:
+            _log.warning("a peer sent what cannot be read", peer=self.peer, reason=str(error))
+            self._write({"unauthorized": "without TLS"})  # the caller's TLS takes any answer in the clear as a sign
             self._transport.close()
         except (MalformedFrame, ValueError) as error:
             _log.warning("a peer sent what cannot be read", peer=self.peer, reason=str(error)[:255])

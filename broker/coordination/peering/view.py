@@ -89,6 +89,11 @@ class PeerView:
 
     # Calls to others
 
+    @property
+    def well_known(self) -> Iterable[Address]:
+        """Where the configuration says that members are, but for this node's own address."""
+        return [address for address, contact in self._contacts.items() if contact.is_well_known]
+
     def greeting(self) -> Greeting:
         """Return what this node tells its peers now."""
         known = (each.greeting.address for each in self._fresh() if each.greeting is not None)
@@ -100,6 +105,7 @@ class PeerView:
             self.rank > 0 and self._may_lead(),
             self._terms,
             tuple(dict.fromkeys(known))[:MOST_ADDRESSES],
+            self._detector.silence,
         )
 
     def due(self, now: float) -> list[Address]:

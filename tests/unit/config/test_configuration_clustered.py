@@ -255,3 +255,81 @@ def test_a_secret_that_is_too_short_is_refused_and_not_shown(load_files):
 
 def test_the_service_between_nodes_needs_as_much():
     assert LEAST_CLUSTER_SECRET_OCTETS == LEAST_SECRET_OCTETS
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("1.2.3.4:4000", "'1.2.3.4:4000' has a port, which belongs in the element port; the host is '1.2.3.4'"),
+        ("[::1]:4000", "'[::1]:4000' has a port, which belongs in the element port; the host is '[::1]'"),
+        ("127.0.0.1,127.0.0.2", "is more than one host; each needs a member element of its own"),
+        ("10.0.0.999", "is neither an IPv4 address, four numbers from 0 to 255, nor a range in the last of them"),
+        ("10.0.0.-5", "is neither an IPv4 address, four numbers from 0 to 255, nor a range in the last of them"),
+        ("10.0.2-3.1", "is neither an IPv4 address, four numbers from 0 to 255, nor a range in the last of them"),
+        ("999.0.0.2-3", "is neither an IPv4 address, four numbers from 0 to 255, nor a range in the last of them"),
+        ("10.0.0.9-2", "'10.0.0.9-2' is not an ascending range of addresses"),
+        ("10.0.0.9-256", "'10.0.0.9-256' is not an ascending range of addresses"),
+        ("*", "'*' is every address of a machine; name one that the other nodes reach"),
+        ("0.0.0.0", "'0.0.0.0' is every address of a machine; name one that the other nodes reach"),
+        ("::", "'::' is every address of a machine; name one that the other nodes reach"),
+        ("two words", "'two words' is not a host name, an address or a range such as 192.168.1.2-10"),
+        ("m" * 254, "has 254 characters; a host name has at most 253"),
+    ],
+)
+def test_a_member_that_is_no_address_is_refused_with_the_reason(load_files, host, reason):
+    (complaint,) = refusals(load_files, peers(more=f"<members><member><hostName>{host}</hostName></member></members>"))
+    assert complaint.startswith("conf/axis2.xml:4: clustering/members/member/hostName: ")
+    assert reason in complaint
+
+
+def test_a_member_without_a_port_to_call_is_refused(load_files):
+    (complaint,) = refusals(load_files, peers(more="<members><member><port>0</port></member></members>"))
+    assert complaint.endswith("clustering/members/member/port: '0' is not an integer between 1 and 65535")
+
+
+@pytest.mark.parametrize("host", ["mq1", "mq-1.example", "10.0.0.5", "10.0.0.2-6", "[2001:db8::1]", "12345"])
+def test_names_addresses_and_ranges_are_members(load_files, host):
+    more = f"<members><member><hostName>{host}</hostName></member></members>"
+    (member, *_) = load_files(peers(more=more)).config.axis2.clustering.members.member
+    assert member.host_name == host.strip("[]")
+
+
+@pytest.mark.parametrize("domain", ["d" * 121, "ä" * 61, "a\u200bb"])
+def test_a_domain_that_the_other_nodes_could_not_read_is_refused(load_files, domain):
+    (complaint,) = refusals(load_files, peers(more=f'<parameter name="domain">{domain}</parameter>'))
+    assert "clustering/parameter[domain]" in complaint
+    assert "a name that the other nodes can read has at most 120, all of them printable" in complaint
+
+
+def test_a_node_id_that_no_row_has_room_for_is_refused(load_files):
+    (complaint,) = refusals(load_files, peers(broker=f"<coordination><nodeID>{'n' * 256}</nodeID></coordination>"))
+    assert "nodeID" in complaint
+    assert complaint.endswith("has at most 255, all of them printable")
+
+
+@pytest.mark.parametrize(
+    ("host", "members", "warning"),
+    [
+        ("127.0.0.1", ["localhost", "127.0.0.1"], "2 are more than the 1 members that axis2.xml and this node name"),
+        ("localhost", ["127.0.0.1", "LOCALHOST."], "2 are more than the 1 members that axis2.xml and this node name"),
+        ("127.0.0.1", ["127.0.0.2"], ""),
+        ("mq1", ["127.0.0.1"], ""),  # it may be this node, or another
+        ("::1", ["0:0:0:0:0:0:0:1"], "2 are more than the 1 members that axis2.xml and this node name"),
+    ],
+)
+def test_a_member_that_is_spelt_in_two_ways_counts_once(load_files, host, members, warning):
+    detection = '<recovery><networkPartitionsDetection enabled="true"><minimumClusterSize>2</minimumClusterSize>'
+    more = "".join(f"<member><hostName>{each}</hostName></member>" for each in members)
+    files = peers(
+        host=host, more=f"<members>{more}</members>", broker=f"{detection}</networkPartitionsDetection></recovery>"
+    )
+    loaded = load_files(files, {"BROKER_CLUSTER_SECRET": SECRET})
+    assert [text.rpartition(": ")[2] for text in loaded.warnings] == ([warning] if warning else [])
+
+
+def test_a_silence_that_a_busy_member_may_need_is_a_warning(load_files):
+    loaded = load_files(peers() | {"hazelcast.properties": "hazelcast.max.no.heartbeat.seconds=1\n"})
+    assert loaded.warnings == [
+        "conf/hazelcast.properties:1: hazelcast.max.no.heartbeat.seconds: after 1 s a member counts as gone although"
+        " it may only be busy; set at least 4, the same on all nodes"
+    ]

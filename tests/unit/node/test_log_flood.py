@@ -80,6 +80,11 @@ def test_a_browser_that_does_not_know_the_certificate_leaves_one_line_a_minute(l
     assert log.logged(1, failed, peer="10.0.0.1:53000", reason=unknown) == 1
 
 
+def test_a_stranger_that_finds_a_new_reason_each_time_gets_no_more_than_its_share(log: Log) -> None:
+    reasons = (f"a message of {size} octets" for size in range(1000))
+    assert sum(log.logged(1, "a TLS handshake has failed", peer="10.0.0.1:50000", reason=each) for each in reasons) == 3
+
+
 def test_hosts_without_number_take_a_bounded_amount_of_memory(log: Log) -> None:
     for number in range(10_000):
         log.logged(1, "login refused", peer=f"[2001:db8::{number:x}]:50000")

@@ -184,3 +184,17 @@ def test_no_file_gets_a_standard_descriptor_that_was_closed() -> None:
     finally:
         os.dup2(kept, 0)
         os.close(kept)
+
+
+def test_a_client_that_connects_again_and_again_to_a_node_that_refuses_it_leaves_one_line() -> None:
+    written = Written(is_terminal=False)
+    log = written.of("broker.amqp.connection")
+    for port in range(50_000, 50_200):
+        reason = "CONNECTION_FORCED - this node sees 1 of at least 2 members"
+        log.bind(connection=f"10.0.0.1:{port}").warning("connection closed for an error", channel=0, reason=reason)
+    lines = written.lines()
+    assert [line["event"] for line in lines] == [
+        "connection closed for an error",
+        "log lines of one kind were left out",
+    ]
+    assert (lines[1]["of"], lines[1]["lines"]) == ("connection closed for an error", 199)

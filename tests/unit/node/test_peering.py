@@ -15,6 +15,7 @@ from broker.config.configuration import Configuration
 from broker.config.hazelcast import Hazelcast
 from broker.coordination.peering.view import Detector
 from broker.node.peering import detector, terms_of
+from broker.thrift.secret import SharedSecret
 
 
 def configured(
@@ -50,6 +51,24 @@ def test_members_are_gone_after_two_beats_or_sooner(interval: int, silence: int,
 
 def test_nodes_agree_about_the_way_the_minimum_and_among_peers_the_domain() -> None:
     assert terms_of(configured(minimum=3)) == (
-        "rdbmsBasedCoordination false, minimumClusterSize 3, domain wso2.ei.domain"
+        "rdbmsBasedCoordination false, minimumClusterSize 3, domain wso2.ei.domain, on loopback, no clusterSecret"
     )
     assert terms_of(configured(meets_in_database=True)) == "rdbmsBasedCoordination true, no minimumClusterSize"
+
+
+def test_nodes_with_different_secrets_or_of_two_kinds_of_addresses_have_other_terms() -> None:
+    one, other = SharedSecret("0123456789abcdef"), SharedSecret("fedcba9876543210")
+    terms = {terms_of(configured(), is_loopback=where, secret=each) for where in (True, False) for each in (one, other)}
+    assert len(terms) == 4
+    assert terms_of(configured(), is_loopback=False, secret=one).endswith(
+        f"domain wso2.ei.domain, beyond loopback, clusterSecret #{one.mark()}"
+    )
+    assert len(one.mark()) == 4
+
+
+def test_the_longest_terms_fit_into_the_row_of_a_node() -> None:
+    config = configured(minimum=2_147_483_647)
+    clustering = config.axis2.clustering.model_copy(update={"domain": "ä" * 60})
+    longest = config.model_copy(update={"axis2": config.axis2.model_copy(update={"clustering": clustering})})
+    terms = terms_of(longest, is_loopback=False, secret=SharedSecret("0123456789abcdef"))
+    assert len(terms.encode()) <= 255

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,6 +50,7 @@ class Node:
         well_known: list[Address],
         domain: str = "d",
         room: Room | None = None,
+        detector: Detector = DETECTOR,
     ) -> None:
         self.socket = bound()
         self.address: Address = self.socket.getsockname()
@@ -60,14 +61,14 @@ class Node:
             (HOST, ord(name)),
             ClusterTerms(domain, 1),
             well_known,
-            DETECTOR,
+            detector,
             may_lead=lambda: True,
             jitter=lambda: 1.0,
             now=clock.monotonic(),
         )
         self.changed = asyncio.Event()
         self.calls = MemberCalls(
-            self.view, DETECTOR, security, clock, tasks, room or Room(), on_change=self.changed.set
+            self.view, detector, security, clock, tasks, room or Room(), on_change=self.changed.set
         )
         self.calls.listen([self.socket])
         self.task = tasks.create_task(self.calls.run())
@@ -96,13 +97,19 @@ class Node:
 
 
 @asynccontextmanager
-async def nodes(*securities: PeerSecurity, domains: str = "ddd", room: Room | None = None) -> AsyncIterator[list[Node]]:
+async def nodes(
+    *securities: PeerSecurity,
+    domains: str = "ddd",
+    room: Room | None = None,
+    silences: Sequence[float] = (DETECTOR.silence,) * 3,
+) -> AsyncIterator[list[Node]]:
     """Nodes a, b and so on; each knows of the first."""
     async with asyncio.TaskGroup() as tasks:
         made: list[Node] = []
         for number, security in enumerate(securities):
             known = [made[0].address] if made else []
-            made.append(Node("abc"[number], tasks, security, known, domains[number], room))
+            detector = Detector(DETECTOR.interval, silences[number])
+            made.append(Node("abc"[number], tasks, security, known, domains[number], room, detector))
         try:
             yield made
         finally:
@@ -147,15 +154,14 @@ def test_nodes_with_different_secrets_do_not_see_each_other_and_say_so(
     async def main() -> None:
         with capture_logs() as logs:
             async with nodes(here, there) as (a, b):
-                assert await b.is_refused() == reason
-                with pytest.raises(PeerRefused, match=reason):
-                    await b.calls.first_round()
-                assert (a.seen, b.seen) == ("", "")
+                await b.calls.first_round()  # who has not proved the secret keeps nobody from starting
+                assert (a.seen, b.seen, b.view.refusals()) == ("", "", {})
         assert {"event": "a peer is not authorized", "reason": reason} in [
             {name: line.get(name) for name in ("event", "reason")} for line in logs
         ]
-        told = [line for line in logs if line["event"] == "A node is not taken for a member"]
-        assert len(told) == 1
+        (told,) = [line for line in logs if line["event"] == "A node is not taken for a member"]
+        assert told["reason"].startswith("it has not proved the cluster's secret")
+        assert told["reason"].endswith(f"it says: {reason}")
 
     run(main())
 
@@ -289,5 +295,97 @@ def test_an_answer_that_is_none_ends_the_link() -> None:
         with pytest.raises(LinkLost, match="the connection was closed"):
             await link.call({"greeting": {}})
         server.close()
+
+    run(main())
+
+
+async def stranger(answers: Callable[[], bytes]) -> tuple[asyncio.Server, Address]:
+    """Listen at an address, and answer whoever calls there with the same."""
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(frame(answers()))
+        writer.close()
+
+    server = await asyncio.start_server(answered, HOST, 0)
+    return server, server.sockets[0].getsockname()
+
+
+@pytest.mark.parametrize("answer", ['{{"unauthorized":"go away {}"}}', '{{"refused":"go away {}"}}'])
+def test_a_stranger_at_a_well_known_address_keeps_no_node_from_starting_and_is_told_of_once(answer: str) -> None:
+    numbers = iter(range(1000))
+
+    async def main() -> None:
+        server, address = await stranger(lambda: answer.format(next(numbers)).encode())
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as tasks:
+                node = Node("b", tasks, plain(SECRET), [address])
+                await node.calls.first_round()
+                while next(numbers) < 10:
+                    node.changed.clear()
+                    await node.changed.wait()
+                node.close()
+        assert node.view.refusals() == {}
+        (told,) = [line for line in logs if line["event"] == "A node is not taken for a member"]
+        assert told["node"] == f"{HOST}:{address[1]}"
+        assert "give all nodes the same clusterSecret" in told["reason"]
+        server.close()
+
+    run(main())
+
+
+def test_a_proven_member_that_refuses_ends_the_start() -> None:
+    async def main() -> None:
+        async with nodes(plain(SECRET), plain(SECRET), domains="de") as (_, b):
+            with pytest.raises(PeerRefused, match="domain: 'e' on node 'b', 'd' on node 'a'"):
+                await b.calls.first_round()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        (lambda: plain(SECRET), lambda: encrypted(SECRET), "it speaks no TLS, and this node does, beyond loopback"),
+        (
+            lambda: encrypted(SECRET),
+            lambda: plain(SECRET),
+            "it may speak TLS, as beyond loopback, which this node does not",
+        ),
+    ],
+    ids=["TLS at a plain port", "plain at a port with TLS"],
+)
+def test_nodes_on_loopback_and_beyond_do_not_see_each_other_and_the_reason_is_told(
+    here: Callable[[], PeerSecurity], there: Callable[[], PeerSecurity], said: str
+) -> None:
+    async def main() -> None:
+        with capture_logs() as logs:
+            async with nodes(here(), there()) as (a, b):
+                await b.calls.first_round()
+                with pytest.raises((LinkLost, OSError), match=said):
+                    await PeerLink.open(*a.address, b.calls._security, HostNames())
+                assert (a.seen, b.seen) == ("", "")
+        reasons = {line.get("reason", "") for line in logs if line["log_level"] == "warning"}
+        expected = {"it speaks TLS, as beyond loopback, and this node does not", "the client does not speak TLS"}
+        assert any(text in reason for reason in reasons for text in expected), reasons
+
+    run(main())
+
+
+def test_nodes_that_differ_in_when_a_member_is_gone_say_so_once_with_both_values() -> None:
+    async def main() -> None:
+        with capture_logs() as logs:
+            async with nodes(plain(SECRET), plain(SECRET), silences=(2.0, 4.0)) as (a, b):
+                for _ in range(3):
+                    await a.sees("b")
+                    await b.sees("a")
+                    b.changed.clear()
+                    await b.changed.wait()
+        told = [line for line in logs if line["event"].startswith("Nodes differ in how soon a silent member is gone")]
+        assert {(line["node"], line["its_seconds"], line["own_seconds"]) for line in told} == {
+            ("a", 2.0, 4.0),
+            ("b", 4.0, 2.0),
+        }
+        assert len(told) == 2
 
     run(main())
