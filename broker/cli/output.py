@@ -49,8 +49,8 @@ def require_known(rows: Sequence[Row], columns: Iterable[ListColumn], usual: Ite
             )
 
 
-def shown(value: Any) -> str:
-    """Return a value as one cell of a table."""
+def shown(value: Any, *, is_compact: bool = False) -> str:
+    """Return a value as one cell of a table; JSON in it has no blanks if it `is_compact`, as RabbitMQ's."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -58,7 +58,8 @@ def shown(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return printable(f"[{', '.join(value)}]")
     if isinstance(value, Mapping | list):
-        return printable(json.dumps(value, ensure_ascii=False))
+        separators = (",", ":") if is_compact else None
+        return printable(json.dumps(value, ensure_ascii=False, separators=separators))
     if isinstance(value, float):
         return f"{value:.10g}"
     return printable(str(value))
@@ -72,14 +73,21 @@ def printable(text: str) -> str:
 
 
 def write_rows(
-    out: TextIO, rows: Sequence[Row], columns: Sequence[ListColumn], style: str, *, header: bool, draws: bool
+    out: TextIO,
+    rows: Sequence[Row],
+    columns: Sequence[ListColumn],
+    style: str,
+    *,
+    header: bool,
+    draws: bool,
+    is_compact: bool = False,
 ) -> None:
     """Write a list in one of `FORMATS`; a table is drawn if it `draws`, otherwise it is lines with tabs."""
     if style in ("json", "jsonl"):
         picked = [{column.title: at(row, column.path)[1] for column in columns} if columns else row for row in rows]
         write_json(out, picked, style)
         return
-    cells = [[shown(at(row, column.path)[1]) for column in columns] for row in rows]
+    cells = [[shown(at(row, column.path)[1], is_compact=is_compact) for column in columns] for row in rows]
     titles = [column.title for column in columns]
     if style == "csv":
         import csv

@@ -261,7 +261,9 @@ class CommandSession:
 
     def _write(self, rows: Sequence[Row], columns: Sequence[ListColumn], *, header: bool) -> None:
         draws = sys.stdout.isatty() and not self.as_rabbitmqctl
-        write_rows(sys.stdout, rows, columns, self.style, header=header, draws=draws)
+        header = header and (bool(rows) or not self.as_rabbitmqctl)  # RabbitMQ's lists without rows have no titles
+        is_compact = self.as_rabbitmqctl
+        write_rows(sys.stdout, rows, columns, self.style, header=header, draws=draws, is_compact=is_compact)
 
     # Asking people
 

@@ -420,6 +420,8 @@ def test_under_rabbitmqs_name_the_output_is_rabbitmqs_and_nobody_is_asked(broker
     assert brokerctl("-q list_queues name", program="rabbitmqctl").out == "name\norders\n"
     listed = brokerctl("list_users --formatter json", program="rabbitmqctl").out
     assert {"user": "ann", "tags": []} in json.loads(listed)
+    assert brokerctl("list_connections", program="rabbitmqctl").out == "Listing connections ...\n"
+    assert '\t{"max-length":9}\t' in brokerctl("list_policies", program="rabbitmqctl").out
     assert brokerctl("list_vhosts", program="rabbitmqctl").out.startswith("Listing vhosts ...\nname\n")
     assert brokerctl("purge_queue orders", program="rabbitmqctl").code == 0
     assert brokerctl("list_queues -s").out == "orders\t0\n"
