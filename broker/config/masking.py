@@ -16,6 +16,11 @@ _KIND: Final = re.compile(r"(?i)(?:jdbc:)?[a-z][a-z0-9+.-]*:")
 _FOREIGN: Final = re.compile(r"(?i)\bjdbc:(?!(?:sqlite|h2):|(?:mysql|mariadb|postgres|postgresql)://)[a-z0-9]*:?")
 """The beginning of a JDBC URL in the form of another driver."""
 _CREDENTIALS: Final = re.compile(r"(//[^:@]*):.*@", re.DOTALL)
+_LATER_CREDENTIALS: Final = re.compile(r"(//[^:@/?#]*@[^:/?#]*):[^/?#]*@")
+"""Those that stand behind another '@', as of a second host."""
+_UP_TO_PARENTHESIS: Final = re.compile(r"//.*\)", re.DOTALL)
+_PAIR: Final = re.compile(r"[(,]\s*([^=(),]*?)\s*=")
+_OF_ADDRESS: Final = frozenset(("host", "port", "type"))
 _PARAMETER: Final = re.compile(r"([?&;]\s*([^=?&;]*)=)([^&;]*)")
 _HARMLESS: Final = """
     allowpublickeyretrieval applicationname application_name autoreconnect characterencoding charset
@@ -37,13 +42,21 @@ def mask(text: str) -> str:
         return text
     if foreign := _FOREIGN.search(text):
         return f"{text[: foreign.end()]}{MASK}"
-    return _PARAMETER.sub(_shown, _CREDENTIALS.sub(rf"\1:{MASK}@", text))
+    text = _UP_TO_PARENTHESIS.sub(_shown_addresses, text)
+    text = _LATER_CREDENTIALS.sub(rf"\1:{MASK}@", _CREDENTIALS.sub(rf"\1:{MASK}@", text))
+    return _PARAMETER.sub(_shown, text)
 
 
 def mask_all(url: str) -> str:
     """Return of a URL that nobody understands no more than its kind, `jdbc:oracle:********`."""
     kind = _KIND.match(url)
     return f"{kind[0]}{MASK}" if kind else MASK if url else ""
+
+
+def _shown_addresses(addresses: re.Match[str]) -> str:
+    """Return addresses such as `(host=db1,port=3306)`, unless there is more in them."""
+    names = {name.lower() for name in _PAIR.findall(addresses[0])}
+    return addresses[0] if names <= _OF_ADDRESS else f"//{MASK}"
 
 
 def _shown(parameter: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from broker.config.masking import mask, mask_all
-from broker.config.server_hosts import Address, addresses, check_mode, of_parameters
+from broker.config.server_hosts import Address, addresses, check_credentials, check_mode, of_parameters
 
 Engine = Literal["sqlite", "memory", "mysql", "postgresql"]
 
@@ -26,6 +26,7 @@ _SERVERS: Final[Mapping[str, tuple[Engine, int]]] = {
 _MODE: Final = re.compile(r"([a-z-]+):(?=//)", re.IGNORECASE)
 """How a JDBC driver uses several hosts: `jdbc:mariadb:sequential://…`."""
 _AUTHORITY: Final = re.compile(r"//([^/?#]*)")
+_ESCAPES: Final = "in a user name or a password '/', '?', '#' and '@' are written %2F, %3F, %23 and %40"
 _SUPPORTED: Final = "jdbc:sqlite:, jdbc:h2:, jdbc:mysql:, jdbc:mariadb:, jdbc:postgresql: or an SQLAlchemy URL"
 
 
@@ -104,15 +105,20 @@ def _server(kind: str, rest: str, url: str) -> StorePlace:
     credentials, _, hosts = authority[1].rpartition("@")
     parts = urlsplit(f"//{rest[authority.end() :]}")
     parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "@" in parts.path:
+        raise ValueError(f"'{mask(url)}' has an '@' behind its hosts: {_ESCAPES}")
     try:
+        check_credentials(credentials)
         if engine == "postgresql" and not hosts and "host" in parameters and not url.startswith("jdbc:"):
             places = of_parameters(_values(parts.query, "host"), _values(parts.query, "port"), default_port)
             del parameters["host"]
             parameters.pop("port", "")
         else:
             places = addresses(hosts, default_port)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"'{mask(url)}' has no usable host and port") from error
+    except ValueError as error:
+        is_cut_off = not credentials and "@" in rest[authority.end() :] and not parts.path
+        reason = _ESCAPES if is_cut_off else error
+        raise ValueError(f"'{mask(url)}' has no usable host and port: {reason}") from None
     database = unquote(parts.path).removeprefix("/")
     if not database or "/" in database:
         raise ValueError(f"'{mask(url)}' names no database")
