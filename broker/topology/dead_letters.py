@@ -194,8 +194,11 @@ class DeadLetters:
         letters are over; return when that is committed.
         """
         self.gate.count(sum([letter.octets for letter in letters]))
-        await self._deliver(letters)
+        deleted: list[Letter] = []
+        await self._deliver(letters, deleted)
         await self._journal.flushed()
+        for letter in deleted:  # as long as there were rows, a read of a slot would have brought them back
+            letter.queue.end_dying((letter.message,))
         self._dispatch()
 
     # Where a letter goes
@@ -278,8 +281,12 @@ class DeadLetters:
 
     # Its way
 
-    async def _deliver(self, letters: Sequence[Letter]) -> None:
-        """Put letters into their queues, and delete the rows of the dead messages with that."""
+    async def _deliver(self, letters: Sequence[Letter], deleted: list[Letter] | None = None) -> None:
+        """Put letters into their queues, and delete the rows of the dead messages with that.
+
+        Letters without a queue go with the next batch; with `deleted` they are put there, and their messages count as
+        dying until the caller knows that they are gone.
+        """
         self._ids.advance(self._now_ms())  # their time to live begins now
         stored: list[Message] = []
         moved: list[Letter] = []
@@ -296,7 +303,11 @@ class DeadLetters:
                 stored += copies
                 moved.append(letter)
             elif letter.targets or letter.is_over or not self._keeps(letter):
-                self._end(letter)
+                if deleted is None:
+                    self._end(letter)
+                else:
+                    self._uncount(letter)
+                    deleted.append(letter)
                 if letter.message.state < SETTLED:
                     self._journal.settle(letter.message)
         if not stored:
@@ -361,9 +372,12 @@ class DeadLetters:
 
     def _end(self, letter: Letter) -> None:
         """The row of a dead message is deleted, or goes with the next batch."""
+        self._uncount(letter)
+        letter.queue.end_dying((letter.message,))
+
+    def _uncount(self, letter: Letter) -> None:
         self.gate.count(-letter.octets)
         letter.octets = 0
-        letter.queue.end_dying((letter.message,))
 
 
 def insert_by_queue(messages: Iterable[Message], touched: set[Queue], work: TurnBudget) -> None:

@@ -258,6 +258,21 @@ def test_a_message_is_in_one_place_until_the_move_is_committed(desk: Desk) -> No
     assert results == [Moved(1)]
 
 
+def test_what_is_deleted_counts_as_dying_until_its_row_is_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot that is read meanwhile has the row: the message must not come back with it."""
+    desk.let_die("q", b"a")
+    [row] = desk.listed()
+    journal, dying = desk.harness.journal, list[list[int]]()
+
+    async def flushed() -> None:
+        dying.append(list(desk.queue(CHANNEL).dying))
+        journal.commit()
+
+    monkeypatch.setattr(journal, "flushed", flushed)
+    assert desk.do(desk.channels.delete("carbon", ALL)) == Moved(1)
+    assert (dying, list(desk.queue(CHANNEL).dying), desk.stored(CHANNEL)) == ([[row["id"]]], [], [])
+
+
 def test_consumers_get_what_comes_back_and_what_is_left(somewhere: Desk) -> None:
     desk = somewhere
     desk.let_die("q", b"a", b"b", b"c", b"d", b"e", b"f")
