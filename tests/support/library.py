@@ -102,9 +102,14 @@ class Library:
 
     @cached_property
     def decisions(self) -> frozenset[int]:
-        """Numbers of decisions whose file says the same number in its first line."""
-        found = ((int(match[1]), text) for path, text in self.files.items() if (match := _DECISION.fullmatch(path)))
-        return frozenset(number for number, text in found if text.startswith(f"# {number}. "))
+        """Numbers of decisions whose file says the same number in its first line, and that no other file has."""
+        texts: dict[int, list[str]] = {}
+        for path, text in self.files.items():
+            if match := _DECISION.fullmatch(path):
+                texts.setdefault(int(match[1]), []).append(text)
+        return frozenset(
+            number for number, [text, *others] in texts.items() if not others and text.startswith(f"# {number}. ")
+        )
 
     @cached_property
     def folders(self) -> frozenset[str]:
