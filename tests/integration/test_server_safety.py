@@ -18,8 +18,8 @@ from tests.support.databases import DatabaseServer
 from tests.support.waiting import wait_until
 
 STAMP = {
-    "mariadb": "SELECT TIME_STAMP FROM MB_MSG_STORE_STATUS",
-    "postgresql": 'SELECT "TIME_STAMP" FROM "MB_MSG_STORE_STATUS"',
+    "mariadb": "SELECT TIME_STAMP FROM MB_MSG_STORE_STATUS WHERE NODE_ID = 'node'",
+    "postgresql": 'SELECT "TIME_STAMP" FROM "MB_MSG_STORE_STATUS" WHERE "NODE_ID" = \'node\'',
 }
 LONG_AGO = {
     "mariadb": "UPDATE MB_MSG_STORE_STATUS SET TIME_STAMP = 1",

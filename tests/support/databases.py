@@ -156,8 +156,12 @@ class DatabaseServer:
         """Make an empty database under a new name; `charset` in the product's spelling, UTF-8 without one."""
         self._made += 1
         name = f"broker{os.getpid()}_{self._made}"  # processes that were forked share the server
-        self.sql(self._product.create(name, charset))
+        self.create_again(name, charset)
         return name
+
+    def create_again(self, name: str, charset: str | None = None) -> None:
+        """Make an empty database under a name that is free."""
+        self.sql(self._product.create(name, charset))
 
     def drop_database(self, name: str) -> None:
         """Remove a database; connections to it are ended."""

@@ -7,7 +7,7 @@ first that does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -34,6 +34,10 @@ class Servers:
         self._monotonic = monotonic
         self._failed_at: dict[Address, float] = {}
         self._in_use: Address | None = None
+        self.identity: int | None = None
+        """The number of the database that every connection must find; None while any will do."""
+        self._has_it = ""
+        self._passed_over: set[Address] = set()
         self._tell_at = float("-inf")
         self.not_replicated = 0
         """How many commits did not wait for the standby that they should have waited for."""
@@ -70,6 +74,25 @@ class Servers:
                     "the database is served by another server now", server=self.name(address), before=self.in_use
                 )
             self._in_use = address
+
+    def expect(self, identity: int | None, have_it: Sequence[Address] = ()) -> None:
+        """Let connections find the database of this number only, or any one that has none yet if it is 0; these
+        servers, or the one in use, have it.
+        """
+        self.identity = identity
+        self._has_it = ",".join(self.name(each) for each in have_it) or self.in_use
+
+    def why_not(self, address: Address, identity: int | None) -> str:
+        """Return why a server that has this database, or none, is passed over; "" if it is not."""
+        if identity == self.identity:
+            self._passed_over.discard(address)
+            return ""
+        what = "no tables of this broker" if identity is None else "another database of this broker"
+        reason = f"this server has {what}, not the database of {self._has_it}"
+        if address not in self._passed_over:
+            self._passed_over.add(address)
+            _log.warning("a server has another database and is passed over", server=self.name(address), reason=reason)
+        return reason
 
     def on_not_replicated(self) -> None:
         """The server in use has told that a commit did not wait for its standby."""

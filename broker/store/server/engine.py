@@ -84,6 +84,10 @@ class Driver(Protocol):
         """
         ...
 
+    async def identity(self, raw: Any) -> int | None:
+        """Return the number of the database that the server has (`sql.identity`), None where it has no tables."""
+        ...
+
     def has_local_locks(self, raw: Any) -> bool:
         """Return whether another server that takes writes does not know of the locks of this connection."""
         ...
@@ -318,7 +322,7 @@ class Engine:
         for address in servers.in_order():
             try:
                 async with asyncio.timeout(self.limits.connect_timeout):
-                    raw = await self.driver.connect(address)
+                    raw = await self._connect_to(address)
             except Exception as error:
                 servers.on_failed(address)
                 errors.append((address, error))
@@ -327,6 +331,20 @@ class Engine:
                 self._connections.add(raw)
                 return raw
         raise self._none_of(errors)
+
+    async def _connect_to(self, address: Address) -> Any:
+        """Connect to one server. Raises `StoreUnavailable` when it has another database."""
+        raw = await self.driver.connect(address)
+        servers = self.driver.servers
+        if servers.identity is None:
+            return raw
+        try:
+            if reason := servers.why_not(address, await self.driver.identity(raw)):
+                raise StoreUnavailable(reason)
+        except BaseException:
+            self.driver.abort(raw)
+            raise
+        return raw
 
     def _none_of(self, errors: list[tuple[Address, Exception]]) -> Exception:
         """Return the error for servers none of which takes the connection."""

@@ -53,6 +53,8 @@ from broker.store.server.mysql_statements import (
 from broker.store.server.safety import MYSQL_STATUS, MYSQL_VARIABLES, UNANSWERED, mysql_findings
 from broker.store.server.streams import append_in_mysql
 from broker.store.server.tls import tls_context
+from broker.store.sql.identity import NAME as IDENTITY
+from broker.store.sql.identity import UNNAMED
 
 _log = structlog.get_logger(__name__)
 
@@ -99,6 +101,8 @@ _WRITE_ANYWAY: Final = (
     "INSERT INTO MB_MSG_STORE_STATUS (NODE_ID,TIME_STAMP) VALUES ('(commit in doubt)',1)"
     " ON DUPLICATE KEY UPDATE TIME_STAMP=TIME_STAMP+1"
 )
+
+_IDENTITY: Final = f"SELECT NEXT_VALUE FROM MB_SEQUENCE WHERE NAME='{IDENTITY}';COMMIT"
 
 _SMALLEST_PACKET: Final = 1 << 20
 _LARGEST_STATEMENT: Final = 4 << 20
@@ -222,6 +226,17 @@ class MySql:
             settings.append(f"{_LAZY_CHECK} = ON")
         await _execute(raw, f"SET SESSION {', '.join(settings)}")
         self._with_local_locks.add(raw)
+
+    async def identity(self, raw: Any) -> int | None:
+        try:
+            await raw.query(_IDENTITY)
+        except pymysql.err.ProgrammingError as error:
+            if error.args[0] != ER.NO_SUCH_TABLE:
+                raise
+            return None
+        rows = list(raw._result.rows)
+        await raw.next_result()
+        return int(rows[0][0]) if rows else UNNAMED
 
     async def end_hung_sessions(self, raw: Any) -> int:
         return 0

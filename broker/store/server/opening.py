@@ -10,9 +10,11 @@ from typing import Final
 
 from broker.config.connection_options import connection_options
 from broker.config.datasources import PoolConfiguration
+from broker.config.server_hosts import Address
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError
 from broker.store.server.addresses import Servers
+from broker.store.server.choosing import DatabaseChoice
 from broker.store.server.dialect import Dialect
 from broker.store.server.engine import PoolLimits, SessionTimeouts
 from broker.store.server.own_connection import OwnConnection
@@ -56,9 +58,18 @@ def server_store(
         limits,
         lambda: OwnConnection(dialect_of(url, urgent, servers=servers), cluster_deadline),
         is_shared=is_shared,
+        choice=DatabaseChoice(servers, _readers(url, timeouts), limits),
         demands_safety=demands_safety,
         make_way=make_way,
     )
+
+
+def _readers(url: StoreUrl, timeouts: SessionTimeouts) -> dict[Address, Dialect]:
+    """Return a dialect for each server by itself, which may be one that takes no writes."""
+    return {
+        (host, port): dialect_of(replace(url, host=host, port=port, others=()), timeouts, needs_writes=False)
+        for host, port in url.addresses
+    }
 
 
 def dialect_of(

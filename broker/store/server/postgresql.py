@@ -34,6 +34,8 @@ from broker.store.server.poolers import shares_session
 from broker.store.server.safety import postgresql_findings
 from broker.store.server.streams import append_in_postgresql
 from broker.store.server.tls import tls_context
+from broker.store.sql.identity import NAME as IDENTITY
+from broker.store.sql.identity import UNNAMED
 from broker.store.sql.schema import postgresql_text
 
 _log = structlog.get_logger(__name__)
@@ -172,6 +174,7 @@ _CONTENTS: Final = (
 )
 
 
+_IDENTITY: Final = f"""SELECT "NEXT_VALUE" FROM "MB_SEQUENCE" WHERE "NAME"='{IDENTITY}'"""
 _SETTINGS: Final = ("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
 # Who may not see the others' states gets NULL.
 _STANDBYS: Final = (
@@ -276,6 +279,12 @@ class PostgreSql:
             raise
         raw.add_log_listener(self._on_notice)
         return raw
+
+    async def identity(self, raw: Any) -> int | None:
+        try:
+            return await raw.fetchval(_IDENTITY) or UNNAMED
+        except asyncpg.UndefinedTableError:
+            return None
 
     def _on_notice(self, raw: Any, notice: Any) -> None:
         # Only a warning tells that a commit did not wait for the standby. Its text depends on the server's language.

@@ -33,6 +33,7 @@ from broker.ports.streams import ReaderPlace, StreamBounds, StreamPage, TrimRule
 from broker.store.rows import ids_by_deliveries
 from broker.store.server import looking, pages
 from broker.store.server.batch import rows_of
+from broker.store.server.choosing import DatabaseChoice
 from broker.store.server.dialect import Dialect
 from broker.store.server.engine import Engine, Failure, PoolLimits
 from broker.store.server.lone_broker import LoneBroker
@@ -85,13 +86,16 @@ class ServerStore:
         new_cluster_connection: Callable[[], OwnConnection],
         *,
         is_shared: bool,
+        choice: DatabaseChoice,
         demands_safety: bool = False,
         make_way: migrate.MakeWay = make_way,
     ) -> None:
-        """`make_way` looks at a database before the schema is made in it (`migrate.upgrade`). One that
-        `demands_safety` commits nothing while a setting of the server can lose it.
+        """`choice` finds the database where several servers may have one. `make_way` looks at it before the schema is
+        made (`migrate.upgrade`). A store that `demands_safety` commits nothing while a setting of the server can lose
+        it.
         """
         self._dialect = dialect
+        self._choice = choice
         self._make_way = make_way
         self._demands_safety = demands_safety
         self._is_shared = is_shared
@@ -108,6 +112,7 @@ class ServerStore:
         self._lone = LoneBroker(self._run, dialect.where)
         self._guard: Any = None
         self._guards = 0
+        self._guard_lock = asyncio.Lock()
         self._node_id = ""
         self._incarnation: Incarnation | None = None
         self._times_gone_back = 0
@@ -136,6 +141,7 @@ class ServerStore:
     async def look(self) -> StoreLook:
         await self._engine.open()
         try:
+            await self._engine.own(self._choice.make())
             await self._engine.own(self._refuse_pooler())
             work = looking.look(self._engine, self._dialect, is_shared=self._is_shared, young_ms=_YOUNG_MS)
             return await self._engine.own(work)
@@ -347,7 +353,7 @@ class ServerStore:
         await self._run(lambda connection: nodes.resign(connection, self._node_id))
 
     async def probe(self) -> float:
-        return await self._engine.own(self._probe())
+        return await self._engine.own(self._probe_in_turn())
 
     async def time_ms(self) -> int:
         async def once() -> int:
@@ -361,7 +367,14 @@ class ServerStore:
             async with self._engine.raw() as raw:
                 return await self._dialect.check_safety(raw)
 
+        if not self._choice.is_complete:
+            self._engine.start(self._ask_again())
         return await self._engine.own(self._engine.retrying(once))
+
+    async def _ask_again(self) -> None:
+        """Record of servers that come later that they have no other database, for a start when another one is away."""
+        if await self._choice.ask_again():
+            await self._run(self._choice.take)
 
     async def _assign_all(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         async def once() -> bool:
@@ -390,12 +403,13 @@ class ServerStore:
     # Opening
 
     async def _open(self) -> None:
+        await self._choice.make()
         await self._refuse_pooler()
         self._guard = await self._locked()
         if self._is_shared:  # to get the lock proves that no standalone broker has it; this node does not keep it
             self._dialect.abort(self._guard)
             self._guard = await self._engine.connect()
-        await self._engine.retrying(self._create_schema)
+        await self._choice.keep(await self._engine.retrying(self._create_schema))
         if not self._is_shared:
             await self._refuse_cluster()
         if self._dialect.has_local_locks(self._guard):
@@ -459,8 +473,8 @@ class ServerStore:
                 f" another (if it has crashed: wait {_YOUNG_MS // 1000} s)"
             )
 
-    async def _create_schema(self) -> None:
-        """Create the schema or bring it up to date; wait while another node does that."""
+    async def _create_schema(self) -> int:
+        """Create the schema or bring it up to date; wait while another node does that. Return the database's number."""
         raw = await self._engine.connect()
         try:
             with self._engine.deadline(raw, _LONG_DEADLINE):
@@ -468,6 +482,7 @@ class ServerStore:
                     raise StoreUnavailable(f"{self._dialect.where}: another node has been setting up for 60 s")
                 async with self._engine.connection(_LONG_DEADLINE) as connection, self._engine.committing(connection):
                     await connection.run_sync(migrate.upgrade, self._make_way)
+                    return await connection.run_sync(self._choice.take)
         finally:
             self._dialect.abort(raw)
 
@@ -489,6 +504,11 @@ class ServerStore:
         self._engine.start(free())
 
     # Probing
+
+    async def _probe_in_turn(self) -> float:
+        """Probe when no other probe uses the guard: a start asks while the store is watched already."""
+        async with self._guard_lock:
+            return await self._probe()
 
     async def _probe(self) -> float:
         started = time.perf_counter()

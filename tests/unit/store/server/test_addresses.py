@@ -82,3 +82,14 @@ def test_commits_that_did_not_wait_are_all_counted_and_told_every_ten_seconds(se
 
     assert [(line["server"], line["commits"]) for line in logs] == [("db2:5432/mb", 1), ("db2:5432/mb", 4)]
     assert servers.not_replicated == 4
+
+
+def test_a_server_that_has_the_database_again_is_told_when_it_has_not(servers: Servers) -> None:
+    servers.on_connected(FIRST)
+    servers.expect(7)
+    with capture_logs() as logs:
+        assert servers.why_not(SECOND, None) == servers.why_not(SECOND, None)
+        assert servers.why_not(SECOND, 7) == ""
+        assert servers.why_not(SECOND, 8).endswith("another database of this broker, not the database of db1:5432/mb")
+
+    assert [line["server"] for line in logs] == ["db2:5432/mb"] * 2

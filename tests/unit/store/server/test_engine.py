@@ -51,12 +51,17 @@ class FakeDriver:
         self.refusal: Exception | None = None
         self.refusals: dict[str, Exception] = {}
         """By host."""
+        self.identities: dict[str, int] = {}
+        """By host."""
 
     async def connect(self, address: Address) -> Any:
         refusal = self.refusals.get(address[0], self.refusal)
         if refusal is not None:
             raise refusal
         return Raw(address[0])
+
+    async def identity(self, raw: Any) -> int | None:
+        return self.identities.get(raw.host)
 
     def has_local_locks(self, raw: Any) -> bool:
         return False
@@ -350,6 +355,27 @@ async def test_a_server_is_tried_again_when_it_is_its_turn(
     assert (await engine.connect()).host == "two"
     two_servers.on_failed(("two", 5432))
     assert (await engine.connect()).host == "one"
+
+
+@pytest.mark.parametrize(("identities", "what"), [({}, "no tables"), ({"one": 8}, "another database")])
+async def test_a_server_with_another_database_is_passed_over_and_told_once(
+    driver: FakeDriver, engine: Engine, two_servers: Servers, identities: dict[str, int], what: str
+) -> None:
+    driver.identities = {"two": 7} | identities
+    two_servers.expect(7, [("two", 5432)])
+
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert (await engine.connect()).host == "two"
+            two_servers.on_failed(("two", 5432))
+            del driver.identities["two"]
+            with pytest.raises(StoreUnavailable, match=f"one:5432/mb: this server has {what} of this broker, not the"):
+                await engine.connect()
+            driver.identities["two"] = 7
+
+    told = [line["server"] for line in logs if line["event"] == "a server has another database and is passed over"]
+    assert told == ["one:5432/mb", "two:5432/mb", "two:5432/mb"]
+    assert {raw.host for raw in driver.aborted} == {"one", "two"}
 
 
 @pytest.mark.usefixtures("two_servers")
