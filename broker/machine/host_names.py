@@ -92,6 +92,16 @@ class HostNames:
             raise UnknownName(f"the name '{host}' is not resolved: {name.reason}")
         return name.addresses
 
+    async def check(self, host: str) -> None:
+        """Return when the system knows the name, for software that looks it up once more: then it need not wait long.
+
+        Raises `UnknownName`.
+        """
+        await self.addresses(host)
+        name = self._names.get(host)
+        if name is not None and name.reason:
+            raise UnknownName(f"the name '{host}' is not resolved: {name.reason}")
+
     def is_waiting_for(self, host: str) -> bool:
         """Has nobody said yet which addresses the name has?"""
         name = self._names.get(host)

@@ -131,6 +131,7 @@ def test_a_node_that_disagrees_does_not_start_and_names_both_values(
     assert cluster[1].refused() == 78
     assert f"node '{cluster[0].node_id}' has '{HERE}', this one '{terms}'" in cluster[1].log
     assert cluster.up() == [cluster[0].node_id]
+    assert ("thrift peer is not authorized" in cluster[0].log) == ("clusterSecret #" in terms)  # that one says so, too
 
 
 def test_a_cluster_that_was_stopped_and_changed_meets_in_the_other_way(

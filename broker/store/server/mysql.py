@@ -25,6 +25,7 @@ from broker.config.connection_options import ConnectionOptions
 from broker.config.server_hosts import Address
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError, StoreUnavailable
+from broker.machine.host_names import HostNames
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import Slot
@@ -132,6 +133,7 @@ class MySql:
         self._options = options
         self._statement_limit = _LARGEST_STATEMENT
         self._needs_writes = needs_writes
+        self._names = HostNames()
         self._with_local_locks: WeakSet[Any] = WeakSet()
         self._judged: object = None
         self._unanswered: tuple[str, int] | None = None
@@ -144,6 +146,8 @@ class MySql:
     async def connect(self, address: Address | None = None) -> Any:
         url, options = self._url, self._options
         host, port = address or url.addresses[0]
+        if not options.unix_socket:
+            await self._names.check(host)
         context = tls_context(options)
         raw = aiomysql.Connection(
             host=host,

@@ -19,6 +19,7 @@ from broker.config.connection_options import ConnectionOptions
 from broker.config.server_hosts import Address
 from broker.config.store_url import StoreUrl
 from broker.errors import ConfigError, StoreUnavailable
+from broker.machine.host_names import HostNames
 from broker.ports.cluster_rows import Incarnation, SlotRow
 from broker.ports.peer_calls import Fence
 from broker.ports.slot import ALL_LANES, Slot
@@ -249,6 +250,7 @@ class PostgreSql:
         self._warned: WeakSet[Any] = WeakSet()
         self._prepared: WeakSet[Any] = WeakSet()
         self._needs_writes = needs_writes
+        self._names = HostNames()
         self.servers = servers or Servers(url)
         self.where = self.servers.where
 
@@ -257,6 +259,8 @@ class PostgreSql:
     async def connect(self, address: Address | None = None) -> Any:
         url, options = self._url, self._options
         host, port = address or url.addresses[0]
+        if not options.unix_socket:
+            await self._names.check(host)
         raw = await asyncpg.connect(
             host=str(options.unix_socket) if options.unix_socket else host,
             port=port,

@@ -167,6 +167,9 @@ def test_what_was_found_stands_while_it_is_asked_again_and_when_that_fails() -> 
             assert await names.addresses("mq1.example") == ("192.0.2.1",)
             await names.has_answer()
         assert len(names.dns.asked) == 4
+        with pytest.raises(UnknownName, match="is not resolved: the DNS is away"):
+            await names.check("mq1.example")
+        await names.check("192.0.2.7")
 
     run(main())
 
