@@ -92,6 +92,24 @@ async def test_lost_commits_are_noticed_with_a_new_connection_when_nothing_is_wr
         await store.probe()
 
 
+async def test_lost_commits_are_told_once_when_a_batch_and_a_probe_find_them(
+    on_server: OnServer, alone: Callable[[str], Any]
+) -> None:
+    store = await alone("a")
+    await write(store, 1, 2)
+    await store.probe()
+    store._dialect.abort(store._guard)
+    store._guard = None
+    on_server.sql(LOSE_LAST.format(0, 0))
+
+    with capture_logs() as logs:
+        for finding in (write(store, 3), store.probe()):
+            with pytest.raises(StoreWentBack):
+                await finding
+
+    assert len([line for line in logs if line["log_level"] == "error"]) == 1
+
+
 async def test_a_registration_that_is_lost_is_no_other_broker(on_server: OnServer, alone: Callable[[str], Any]) -> None:
     store = await alone("a")
     before = on_server.sql('SELECT "INCARNATION" FROM "MB_NODE"')[0]

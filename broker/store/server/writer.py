@@ -41,6 +41,8 @@ class Writing:
     doubtful: Batch | None = None
     found_committed: Batch | None = None
     times: CommitTimes = field(default_factory=CommitTimes)
+    is_loss_told: bool = False
+    """Whether the log has it that batches are lost: a probe and a batch may both find that out."""
 
 
 class BatchWriter:
@@ -166,17 +168,19 @@ class BatchWriter:
         return set(await self._dialect.incarnations(self._raw)) <= self._at.known
 
     async def _gone_back(self, last: int) -> StoreWentBack:
-        """Say what is lost, and return the error that ends the incarnation."""
+        """Say what is lost, once, and return the error that ends the incarnation."""
         at = self._at
         first, until = (datetime.fromtimestamp(each, UTC) for each in at.times.span_after(last))
-        _log.error(
-            "the database has lost what it had committed",
-            batches=at.number - last,
-            since=first.isoformat(timespec="milliseconds"),
-            until=until.isoformat(timespec="milliseconds"),
-            server=self._dialect.servers.in_use,
-            advice="confirms of that time are void; fail over to synchronous standbys only",
-        )
+        if not at.is_loss_told:
+            at.is_loss_told = True
+            _log.error(
+                "the database has lost what it had committed",
+                batches=at.number - last,
+                since=first.isoformat(timespec="milliseconds"),
+                until=until.isoformat(timespec="milliseconds"),
+                server=self._dialect.servers.in_use,
+                advice="confirms of that time are void; fail over to synchronous standbys only",
+            )
         if at.member is not None:
             await self._on_went_back(at.member)
         return StoreWentBack(
