@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 
 from benchmarks.nodes.process import BrokerProcess
@@ -289,12 +288,13 @@ def causes_of(incarnation: IncarnationEnded, struck: list[Struck], cluster: Clus
 
 def disturbance(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Disturbance:
     """Return what the end of an incarnation means for the sessions of its node. Its trouble began with the first of its
-    faults; whichever of them stopped the process made it silent.
+    faults; those that stopped the process made it silent.
     """
     number = next(node.number for node in cluster.nodes if node.node_id == incarnation.node_id)
     causes = causes_of(incarnation, struck, cluster)
     if not causes:
         return Disturbance(number, incarnation.last_seen - GRACE, incarnation.at)
     first = min(causes, key=lambda each: each.began)
-    silent_until = max([each.ended for each in causes if each.name in ("killed", "suspended")], default=-inf)
-    return Disturbance(number, first.began, max(first.ended, incarnation.at, silent_until), silent_until)
+    silences = tuple((each.began, each.ended) for each in causes if each.name in ("killed", "suspended"))
+    ended = max(first.ended, incarnation.at, *(until for _, until in silences))
+    return Disturbance(number, first.began, ended, silences)

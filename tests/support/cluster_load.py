@@ -10,7 +10,6 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from math import inf
 
 from benchmarks.nodes.process import BrokerProcess
 from tests.support.clients import (
@@ -42,14 +41,14 @@ ALL_HABITS = (*HABITS, Habits("load.d", prefetch=40, ack_every=5), Habits("load.
 class Disturbance:
     """An incarnation of a node that ended: its sessions may have been over since `began`, when its trouble began.
 
-    What a node that was killed or frozen `silent_until` then had in its buffers reaches its clients later: it was sent
-    before.
+    What a node had in its buffers when it was killed or frozen reaches its clients later: it was sent before.
+    `silences` are the times from such a stop until it was over.
     """
 
     node: int
     began: float
     ended: float
-    silent_until: float = -inf
+    silences: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -222,13 +221,15 @@ def disturbed(events: list[Event], disturbances: list[Disturbance], nodes: dict[
 
 
 def _seen(event: Event, disturbance: Disturbance, opened: float) -> Event:
-    began = max(disturbance.began, opened)  # a session may have begun in the middle of it
     if event.op is Op.CLOSE:
+        began = max(disturbance.began, opened)  # a session may have begun in the middle of it
         return replace(event, type=Outcome.INFO, t_inv=min(event.t_inv, began), t_ret=min(event.t_ret, began))
-    # What a client reads late was sent before the node fell silent; a session that began later has no such buffer.
-    is_from_buffer = opened < disturbance.began < event.t_inv <= disturbance.silent_until + 1.0
-    if event.op is Op.DELIVER and is_from_buffer:
-        return replace(event, t_ret=began)  # what its client did meanwhile it did in this order
+    if event.op is Op.DELIVER:
+        for stopped, until in disturbance.silences:
+            # What a client reads late was sent before the node fell silent; a session that began later has no such
+            # buffer.
+            if opened < stopped < event.t_inv <= until + 1.0:
+                return replace(event, t_ret=stopped)  # what its client did meanwhile it did in this order
     return event
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,15 +23,17 @@ CLUSTER: Any = SimpleNamespace(nodes=[SimpleNamespace(number=0, node_id="A"), Si
         pytest.param([Struck("snapshot held", NO_NODE, 104.0, 110.0)], Disturbance(1, 91.0, 107.0), id="nobody"),
         pytest.param([Struck("restarted", ALL_NODES, 104.0, 105.0)], Disturbance(1, 104.0, 107.0), id="database"),
         pytest.param([Struck("no peers", 1, 104.0, 110.0)], Disturbance(1, 104.0, 110.0), id="cut off"),
-        pytest.param([Struck("suspended", 1, 104.0, 110.0)], Disturbance(1, 104.0, 110.0, 110.0), id="suspended"),
+        pytest.param(
+            [Struck("suspended", 1, 104.0, 110.0)], Disturbance(1, 104.0, 110.0, ((104.0, 110.0),)), id="suspended"
+        ),
         pytest.param(
             [Struck("clock jumps", 1, 103.0, 103.1), Struck("suspended", 1, 104.0, 110.0)],
-            Disturbance(1, 103.0, 110.0, 110.0),
+            Disturbance(1, 103.0, 110.0, ((104.0, 110.0),)),
             id="suspended just after another fault",
         ),
         pytest.param(
             [Struck("clock jumps", 1, 103.0, 103.1), Struck("suspended", 1, 107.5, 110.0)],
-            Disturbance(1, 103.0, 107.0, -inf),
+            Disturbance(1, 103.0, 107.0),
             id="suspended when it had ended",
         ),
     ],

@@ -57,7 +57,7 @@ def test_an_acknowledgement_to_a_node_whose_incarnation_ended_may_be_lost() -> N
 def test_what_a_frozen_node_had_sent_is_read_later_and_was_first() -> None:
     late = [taken(7.0, "first/1") if each.t_inv == 3.0 else each for each in STORY]
     assert kinds(late, Disturbance(A, 4.0, 7.0)) == [FaultKind.RESURRECTED]
-    assert kinds(late, Disturbance(A, 4.0, 7.0, silent_until=7.0)) == []
+    assert kinds(late, Disturbance(A, 4.0, 7.0, ((4.0, 7.0),))) == []
 
 
 def test_what_is_read_late_and_acknowledged_at_once_was_not_held_together() -> None:
@@ -70,7 +70,7 @@ def test_what_is_read_late_and_acknowledged_at_once_was_not_held_together() -> N
     first = [taken(5.0, "first/1"), taken(5.0, "first/1", op=Op.ACK)]
     second = [event(at, op, "first/1", queue="q", key=key, tag=2) for at, op in ((5.1, Op.DELIVER), (5.2, Op.ACK))]
     story = [each for each in STORY if each.op is not Op.DELIVER and each.op is not Op.ACK]
-    assert kinds([*story, *before, *first, *second], Disturbance(A, 4.0, 6.0, silent_until=6.0)) == []
+    assert kinds([*story, *before, *first, *second], Disturbance(A, 4.0, 6.0, ((4.0, 6.0),))) == []
 
 
 def test_a_session_begun_after_the_trouble_is_not_touched_by_it() -> None:
@@ -90,3 +90,12 @@ def test_what_was_given_back_is_drained_in_no_order() -> None:
 
     assert kinds(drained(redelivered=True)) == []
     assert kinds(drained(redelivered=False)) == [FaultKind.REORDERED]
+
+
+def test_what_a_node_sends_between_its_first_fault_and_its_stop_is_sent_then() -> None:
+    stopped_later = Disturbance(A, 2.5, 7.0, ((4.0, 7.0),))
+    sent = [each for each in disturbed(STORY, [stopped_later], NODES) if each.op is Op.DELIVER]
+    assert [(each.t_inv, each.t_ret) for each in sent] == [(3.0, 3.0), (6.0, 6.0)]
+    late = [taken(7.0, "first/1") if each.t_inv == 3.0 else each for each in STORY]
+    sent = [each for each in disturbed(late, [stopped_later], NODES) if each.op is Op.DELIVER]
+    assert [(each.t_inv, each.t_ret) for each in sent] == [(7.0, 4.0), (6.0, 6.0)]
