@@ -21,8 +21,6 @@ from tests.support.proxy import Proxy
 from tests.support.storm import SHORT_TIMEOUTS
 from tests.support.waiting import wait_until
 
-TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'MB%'"
-
 
 class TwoServers:
     """The addresses of two servers."""
@@ -69,7 +67,9 @@ class TwoServers:
 
     @property
     def tables(self) -> int:
-        return int(self.server.sql(TABLES, self.database))
+        schema = self.database if self.server.kind == "mariadb" else "public"
+        of_brokers = f"table_schema='{schema}' AND table_name LIKE 'MB%'"
+        return int(self.server.sql(f"SELECT count(*) FROM information_schema.tables WHERE {of_brokers}", self.database))
 
 
 @pytest.fixture
