@@ -288,13 +288,14 @@ def causes_of(incarnation: IncarnationEnded, struck: list[Struck], cluster: Clus
 
 def disturbance(incarnation: IncarnationEnded, struck: list[Struck], cluster: ClusterOfProcesses) -> Disturbance:
     """Return what the end of an incarnation means for the sessions of its node. Its trouble began with the first of its
-    faults; those that stopped the process made it silent.
+    faults; a stop of the process that it was not seen to survive made it silent.
     """
     number = next(node.number for node in cluster.nodes if node.node_id == incarnation.node_id)
     causes = causes_of(incarnation, struck, cluster)
     if not causes:
         return Disturbance(number, incarnation.last_seen - GRACE, incarnation.at)
     first = min(causes, key=lambda each: each.began)
-    silences = tuple((each.began, each.ended) for each in causes if each.name in ("killed", "suspended"))
+    stops = [each for each in causes if each.name in ("killed", "suspended") and incarnation.last_seen <= each.ended]
+    silences = tuple((each.began, each.ended) for each in stops)
     ended = max(first.ended, incarnation.at, *(until for _, until in silences))
     return Disturbance(number, first.began, ended, silences)

@@ -32,6 +32,11 @@ CLUSTER: Any = SimpleNamespace(nodes=[SimpleNamespace(number=0, node_id="A"), Si
             id="suspended just after another fault",
         ),
         pytest.param(
+            [Struck("suspended", 1, 103.0, 105.0), Struck("no peers", 1, 105.5, 110.0)],
+            Disturbance(1, 103.0, 107.0),
+            id="suspended and seen again",
+        ),
+        pytest.param(
             [Struck("clock jumps", 1, 103.0, 103.1), Struck("suspended", 1, 107.5, 110.0)],
             Disturbance(1, 103.0, 107.0),
             id="suspended when it had ended",
