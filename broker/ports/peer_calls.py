@@ -34,7 +34,8 @@ class Caller:
 
     A repeated call with the same `request_id` changes nothing more and gets the first answer. `callee` is the
     incarnation that the call is for, empty for whoever answers: an address may lead to another node. All but `node_id`
-    is empty when the caller knows only Andes' part of the service.
+    is empty when the caller knows only Andes' part of the service. `session` counts the sessions of long polls that the
+    incarnation has begun: what is on its way from an earlier one may arrive after a later one has begun.
     """
 
     node_id: str
@@ -42,6 +43,7 @@ class Caller:
     request_id: str = ""
     fence: Fence = Fence()
     callee: str = ""
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def to_context(caller: Caller) -> Any:
         epoch=caller.fence.epoch,
         term=caller.fence.term,
         callee=caller.callee or None,
+        session=caller.session or None,
     )
 
 
@@ -44,7 +45,12 @@ def from_context(context: Any, node_id: str | None) -> Caller:
     if context is None:
         return Caller(node_id or "")
     return Caller(
-        node_id or "", context.incarnation or "", context.requestId or "", _fence(context), context.callee or ""
+        node_id or "",
+        context.incarnation or "",
+        context.requestId or "",
+        _fence(context),
+        context.callee or "",
+        context.session or 0,
     )
 
 

@@ -32,7 +32,8 @@ struct CallContext {
   2: optional string requestId,
   3: optional i64 epoch,
   4: optional string term,
-  5: optional string callee
+  5: optional string callee,
+  6: optional i64 session
 }
 
 /* What updateMessageId tells of a slot beyond its range. */

@@ -36,9 +36,10 @@ _SUBMITS: Final = 4096
 
 @dataclass(slots=True)
 class _Poll:
-    """The newest long poll of an incarnation: its id, and its answer once there is one."""
+    """The newest long poll of an incarnation: its id and session, and its answer once there is one."""
 
     request_id: str
+    session: int
     answer: Supply | None = None
 
 
@@ -136,6 +137,9 @@ class SlotManager:
         term = self._serving(caller, *(demand.queue for demand in demands))
         incarnation = self._living_incarnation(caller)
         former = term.polls.get(incarnation)
+        if former is not None and caller.session < former.session:
+            # It was on its way while the caller gave up and began anew: nobody hears what it would be told.
+            raise Unavailable("this poll is of a session that has ended")
         if former is not None and caller.request_id and former.request_id == caller.request_id:
             if former.answer is not None:
                 return former.answer
@@ -145,7 +149,7 @@ class SlotManager:
             raise Unavailable("unknown session: begin one with all that is wanted, and without waiting")
         else:
             term.slots.on_demand(incarnation, demands)
-        poll = term.polls[incarnation] = _Poll(caller.request_id)
+        poll = term.polls[incarnation] = _Poll(caller.request_id, caller.session)
         if not await term.slots.news(incarnation, wait_ms / 1000):
             return Supply(fence=term.slots.fence)
         poll.answer = term.slots.take(incarnation, caller.request_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,23 @@ async def test_a_poll_repeated_while_it_waits_takes_its_place() -> None:
         assert await first == Supply(fence=FENCE)
         slot = await bench.give_and_submit(1)
         assert [grant.slot for grant in (await again).grants] == [slot]
+
+
+@in_virtual_time
+async def test_a_poll_that_arrives_when_its_node_has_begun_another_session_changes_nothing() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(ALICE, 5)
+        second = replace(caller(BOB, "3"), session=2)
+        assert (await bench.manager.await_slots([Demand(ORDERS, 5)], 0, second)).remote_demand == (Demand(ORDERS, 5),)
+        for wait_ms, late in ((0, "1"), (5000, "2")):
+            with pytest.raises(Unavailable, match="a session that has ended"):
+                await bench.manager.await_slots([], wait_ms, replace(caller(BOB, late), session=1))
+
+        waiting = tasks.create_task(bench.manager.await_slots([], 5000, replace(second, request_id="4")))
+        await bench.poll(ALICE, wait_ms=100)
+        bench.manager.set_living([BOB])
+        slot = await bench.give_and_submit(1)
+        assert [grant.slot for grant in (await waiting).grants] == [slot]
 
 
 @in_virtual_time
