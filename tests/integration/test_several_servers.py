@@ -170,3 +170,24 @@ async def test_two_probes_at_once_do_not_use_one_connection_at_the_same_time(ser
 
         assert all(await asyncio.gather(*(store.probe() for _ in range(4))))
         assert store.connects == 0
+
+
+async def test_servers_that_were_away_are_asked_by_one_question_at_a_time(servers: TwoServers) -> None:
+    class SlowChoice:
+        is_complete = False
+        asked = 0
+        answered = asyncio.Event()
+
+        async def ask_again(self) -> bool:
+            self.asked += 1
+            await self.answered.wait()
+            return False
+
+    async with servers.opened(alone=servers.first) as store:
+        store._choice = choice = SlowChoice()  # type: ignore[assignment]
+        for _ in range(3):
+            await store.check_safety()
+        assert choice.asked == 1
+        choice.answered.set()
+        while choice.asked == 1:
+            await store.check_safety()

@@ -113,6 +113,7 @@ class ServerStore:
         self._guard: Any = None
         self._guards = 0
         self._guard_lock = asyncio.Lock()
+        self._asking = asyncio.Lock()
         self._node_id = ""
         self._incarnation: Incarnation | None = None
         self._times_gone_back = 0
@@ -373,8 +374,11 @@ class ServerStore:
 
     async def _ask_again(self) -> None:
         """Record of servers that come later that they have no other database, for a start when another one is away."""
-        if await self._choice.ask_again():
-            await self._run(self._choice.take)
+        if self._asking.locked():
+            return  # a server that says nothing may keep the last question for longer than it is to the next one
+        async with self._asking:
+            if await self._choice.ask_again():
+                await self._run(self._choice.take)
 
     async def _assign_all(self, rows: Sequence[SlotRow], incarnation: Incarnation, fence: Fence) -> bool:
         async def once() -> bool:
