@@ -490,8 +490,7 @@ class Clustered:
 
     async def leave(self) -> None:
         self.on_stepped_down()
-        if len(self._agent.living) <= 1:
-            await mark_what_was_delivered(self._parts)
+        await mark_what_was_delivered(self._parts)  # of what could not be handed off, whatever the reason
         fence = await self._agent.leave()
         if self._peering is not None:
             self._peering.close()

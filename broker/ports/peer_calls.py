@@ -35,7 +35,7 @@ class Caller:
     A repeated call with the same `request_id` changes nothing more and gets the first answer. `callee` is the
     incarnation that the call is for, empty for whoever answers: an address may lead to another node. All but `node_id`
     is empty when the caller knows only Andes' part of the service. `session` counts the sessions of long polls that the
-    incarnation has begun: what is on its way from an earlier one may arrive after a later one has begun.
+    incarnation has begun, and `poll` the polls of this session: one that comes after a later one is refused.
     """
 
     node_id: str
@@ -44,6 +44,7 @@ class Caller:
     fence: Fence = Fence()
     callee: str = ""
     session: int = 0
+    poll: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,15 @@ GRANTS_PER_SUPPLY: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The answer of a long poll: slots for the caller, and other nodes' demand for the caller's messages."""
+    """The answer of a long poll: slots for the caller, and other nodes' demand for the caller's messages.
+
+    `number` grows from answer to answer that tells of such demand: they may arrive in another order.
+    """
 
     grants: tuple[Grant, ...] = ()
     remote_demand: tuple[Demand, ...] = ()
     fence: Fence = Fence()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,9 @@ class GroupedWindow(Window):
         self.sort()  # what was read ahead is behind what is older
         kept, tail, most = deque[Message](), deque[Message](), max(1, len(self.ready) // 4)
         for number, message in enumerate(self.ready):
-            # A slot of this node's lane has no others: those of other lanes were read from slots of theirs.
-            stays = number < most or lane_of(message.id) != self._lane
+            # A slot of this node's lane has no others: those of other lanes were read from slots of theirs, and so may
+            # those of this lane be that are not newer than what was read or given away last.
+            stays = number < most or lane_of(message.id) != self._lane or message.id <= self.page_floor
             (kept if stays else tail).append(message)
         if not tail:
             self.bytes = 0  # what was read ahead is bounded by itself

@@ -37,6 +37,7 @@ def to_context(caller: Caller) -> Any:
         term=caller.fence.term,
         callee=caller.callee or None,
         session=caller.session or None,
+        poll=caller.poll or None,
     )
 
 
@@ -51,6 +52,7 @@ def from_context(context: Any, node_id: str | None) -> Caller:
         _fence(context),
         context.callee or "",
         context.session or 0,
+        context.poll or 0,
     )
 
 
@@ -162,13 +164,15 @@ def to_supply(supply: Supply) -> Any:
         wantedElsewhere=[to_demand(demand) for demand in supply.remote_demand],
         epoch=supply.fence.epoch,
         term=supply.fence.term,
+        number=supply.number or None,
     )
 
 
 def from_supply(supply: Any) -> Supply:
     """Decode the answer to a long poll."""
     grants = [grant for grant in map(from_granted, supply.slots or ()) if grant is not None]
-    return Supply(tuple(grants), tuple(map(from_demand, supply.wantedElsewhere or ())), _fence(supply))
+    remote_demand = tuple(map(from_demand, supply.wantedElsewhere or ()))
+    return Supply(tuple(grants), remote_demand, _fence(supply), supply.number or 0)
 
 
 def to_count(count: QueueCount) -> Any:

@@ -33,7 +33,8 @@ struct CallContext {
   3: optional i64 epoch,
   4: optional string term,
   5: optional string callee,
-  6: optional i64 session
+  6: optional i64 session,
+  7: optional i64 poll
 }
 
 /* What updateMessageId tells of a slot beyond its range. */
@@ -53,12 +54,14 @@ struct QueueDemand {
   4: optional i64 priority
 }
 
-/* The answer of a long poll: slots for the caller, and queues of which others want the caller's messages. */
+/* The answer of a long poll: slots for the caller, and queues of which others want the caller's messages. The number
+ * grows from one answer with such queues to the next. */
 struct SlotSupply {
   1: list<SlotInfo> slots,
   2: list<QueueDemand> wantedElsewhere,
   3: i64 epoch,
-  4: string term
+  4: string term,
+  5: optional i64 number
 }
 
 /* How many ready messages and consumers a queue has somewhere. */

@@ -11,13 +11,14 @@ from math import inf
 from typing import Any, Final
 
 from broker.coordination.slots.balancer import Balancer, ClaimFree
+from broker.coordination.slots.coordinator import SlotManager
 from broker.coordination.slots.demand import Coordinator, Poll
 from broker.coordination.slots.handoff import CutSlots, Flush, Handoff, HandoffPlan, HandoffStep, MarkRedelivered
 from broker.coordination.slots.owned import FinishSlots, OwnedAction, OwnedSlots, ReadOwned
 from broker.coordination.slots.runner import Deciders
 from broker.message import Message
 from broker.ports.cluster_rows import Incarnation, SlotRow
-from broker.ports.peer_calls import Fence, Grant, Supply
+from broker.ports.peer_calls import Caller, Demand, Fence, Grant, Supply
 from broker.ports.slot import Slot
 from broker.queue.queue import Queue
 from broker.store.memory.cluster import LaneRow
@@ -33,6 +34,7 @@ class Plant:
     deciders: Deciders = field(default_factory=Deciders)
     slots: type[MemorySlotStore] = MemorySlotStore
     state: type[MemoryState] = MemoryState
+    manager: type[SlotManager] = SlotManager
     rescan_interval: float = 1.0
     delivers_without_trust: bool = False
     knows_keeper: bool = True
@@ -160,6 +162,14 @@ class DoesNotNoteWhatIsCut(Handoff):
         """Go on as if the slots were still this node's."""
 
 
+# What the coordinator is asked for
+
+
+class BelievesLatePolls(SlotManager):
+    async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
+        return await super().await_slots(demands, wait_ms, replace(caller, session=0, poll=0))
+
+
 # What a node asks for
 
 
@@ -257,5 +267,6 @@ PLANTS: Final = {
     "no reconciliation": Plant("I63", deciders=Deciders(owned=NeverReconciles)),
     "never finish": Plant("I63", deciders=Deciders(owned=NeverFinishes)),
     "forget what is not finished": Plant("error I53 I63", deciders=Deciders(owned=ForgetsWhatIsLeft)),
+    "believe late polls": Plant("I63", manager=BelievesLatePolls),
     "late slots unflagged": Plant("I32", deciders=Deciders(owned=DeliversLateSlotsUnflagged)),
 }

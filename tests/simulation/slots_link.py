@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from broker.errors import BrokerError, StoreUnavailable
+from broker.errors import BrokerError, CoordinationError, StoreUnavailable
 from broker.message import Message, StorageQueue
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation, SlotRow
@@ -215,11 +216,24 @@ class CoordinatorLink:
             return await self._call_once(call, caller)
 
     async def _call_once(self, call: Callable[[SlotService, Caller], Awaitable[T]], caller: Caller) -> T:
+        world = self._world
         if caller.node_id != self._coordinator.name:
-            await self._world.pass_cut()
-        is_answer_lost = await self._world.travel()
+            await world.pass_cut()
+            if world.is_late and world.random.random() < 0.5:
+                world.spawn(self._call_late(call, caller))
+                await asyncio.sleep(0.2)
+                raise PeerUnreachable("no answer has come in time")
+        is_answer_lost = await world.travel()
         answer = await call(self._coordinator.service, caller)
         if is_answer_lost:
             await asyncio.sleep(0.2)
             raise PeerUnreachable("no answer came")
+        if world.random.random() < 0.3:
+            await asyncio.sleep(world.random.uniform(0.0, 0.05))  # on its own connection: others may overtake it
         return answer
+
+    async def _call_late(self, call: Callable[[SlotService, Caller], Awaitable[T]], caller: Caller) -> None:
+        """The other node was suspended when the call came: it is done all the same, and nobody hears the answer."""
+        await asyncio.sleep(self._world.random.uniform(0.2, 3.0))
+        with suppress(CoordinationError):
+            await call(self._coordinator.service, caller)

@@ -149,10 +149,11 @@ class Member:
             deciders=world.plant.deciders,
         )
         self._tasks: asyncio.TaskGroup
-        self._is_serving = False
+        self._reads: set[asyncio.Task[None]] = set()
+        self.is_serving = False
         self._slots_task: asyncio.Task[None]
         tasks: Any = self
-        reader = self._reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
+        reader = SlotReader(retrying, self.journal, tasks, self.dispatch, self.runner.on_read)
         groups = GroupServices(
             GroupReader(retrying, self.journal, tasks, on_done=self.dispatch),
             DueReader(
@@ -190,8 +191,11 @@ class Member:
             self.queues[slot.queue_id].recover(slot)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start a task of this incarnation."""
-        return self._tasks.create_task(coroutine, name=name)
+        """Start a task of this incarnation that reads."""
+        task = self._tasks.create_task(coroutine, name=name)
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
+        return task
 
     async def run(self) -> None:
         """Live until cancelled, or until the store says that this incarnation is over (`Evicted`)."""
@@ -200,19 +204,18 @@ class Member:
             self._slots_task = self._tasks.create_task(self.runner.run(), name="slots")
             self._tasks.create_task(self._contact(), name="contacts")
             self._work_task = self._tasks.create_task(self._work(), name="clients")
-            self._is_serving = True
+            self.is_serving = True
             for queue_id in () if self.world.is_scripted else self.queues:
                 if self.world.may_consume(self._node) if self.world.is_healing else self.world.random.random() < 0.5:
                     self.start_consuming(queue_id)
 
     async def stop(self) -> None:
         """Stop in order: the clients go, no others come, and what is here goes to the other nodes."""
-        self._is_serving = False
+        self.is_serving = False
         self._work_task.cancel()
         for queue_id in self.queues:
             self.stop_consuming(queue_id, is_closing=True)
-        for queue in self.queues.values():
-            await self._reader.wait(queue)  # a node's task group ends when what is being read has come
+        await asyncio.gather(*self._reads)  # a node's task group ends when what is being read has come
         self.runner.stop()
         await asyncio.wait((self._slots_task,))
         await self.runner.leave()
@@ -248,7 +251,7 @@ class Member:
 
     def start_consuming(self, queue_id: int) -> None:
         """Consumers come, if the node listens already."""
-        if self._is_serving and not self.is_consuming(queue_id):
+        if self.is_serving and not self.is_consuming(queue_id):
             self.queues[queue_id].turns.add(self.consumers[queue_id])
             if self.world.settings.is_given_by_one_node:
                 self.world.givers.subscribe(queue_id, self.incarnation)
@@ -300,7 +303,7 @@ class Member:
             queue.append(message)
         self.dispatch(queue)
         if state == PENDING:
-            self.create_task(self._confirm(messages), "confirm")
+            self._tasks.create_task(self._confirm(messages), name="confirm")
 
     def _header(self) -> bytes:
         return b"" if self.world.groups is None else draw_header(self.world.random, 10)

@@ -10,13 +10,14 @@ from tests.simulation.schedule import Fault
 
 NODES: Final = 3
 FAULT_SECONDS: Final = 2.5
-# Of a node: its process ends; it stops in order; it is thought dead and learns it later; its consumers come or go.
+# Of a node: its process ends; it stops in order; it is thought dead and learns it later; its consumers come or go, once
+# or again and again.
 # Of all: another node is elected, or is while the former one believes in its power; nobody is known to coordinate;
-# calls, or the store, fail; the store is slow to write.
+# calls fail, or are done when nobody waits for them any more; the store fails, or is slow to write.
 KINDS: Final = (
-    *("crash", "stop", "evict", "consumers"),
+    *("crash", "stop", "evict", "consumers", "restless"),
     *("elect", "rival", "headless"),
-    *("lossy", "doubtful", "outage", "slow"),
+    *("lossy", "late", "doubtful", "outage", "slow"),
 )
 
 

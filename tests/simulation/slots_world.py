@@ -36,6 +36,7 @@ _FILL_SECONDS = 20.0
 """Longer than a node waits for the answer of a long poll that is lost: until then it goes by what it heard before."""
 CONDITIONS = {
     "lossy": "is_lossy",
+    "late": "is_late",
     "headless": "is_headless",
     "outage": "is_store_down",
     "doubtful": "is_doubtful",
@@ -98,6 +99,8 @@ class Node:
         for task in self._tasks:
             task.cancel()
         self._tasks = []
+        if self.member is not None:
+            self.member.is_serving = False
         self.member = None
 
     def end_incarnation(self, incarnation: Incarnation, *, in_order: bool = False) -> None:
@@ -135,7 +138,7 @@ class Node:
 
     def _new_manager(self) -> SlotManager:
         world = self.world
-        return SlotManager(
+        return world.plant.manager(
             StoreLink(world),
             world.loop,
             others=lambda: {node.name: cast(SlotService, Releasing(node)) for node in world.nodes},
@@ -149,10 +152,12 @@ class Node:
     async def _run(self, member: Member) -> None:
         try:
             await member.run()
-        except* Evicted:
-            if self.member is member:
+        except ExceptionGroup as errors:
+            if self.member is not member:
+                return  # a process that has gone
+            if errors.subgroup(Evicted) is not None:
                 self.world.loop.call_soon(self.live)
-        except* Exception as errors:
+                return
             error = next(_leaves(errors))
             self.world.end(error if isinstance(error, Violation) else Violation(f"error: {error!r}"))
 
@@ -180,12 +185,13 @@ class SlotWorld:
         self.groups = GroupHistory(concurrency, self.history, self.cluster) if concurrency else None
         """What clients hold of groups, if queues have any."""
         self.is_healing = self.is_filling = self.is_scripted = False
-        self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = False
+        self.is_store_down = self.is_doubtful = self.is_slow = self.is_lossy = self.is_headless = self.is_late = False
         self.is_cut = schedule.is_cut
         self.is_ranked = False
         """Have consumers of different nodes different priorities?"""
         self.nodes: list[Node] = []
         self._schedule = schedule
+        self._drains = Random(~schedule.seed).sample(range(NODES), k=1 + schedule.seed % NODES)
         self._epoch = 0
         self._leader: Node | None = None
         self._requests = 0
@@ -288,7 +294,8 @@ class SlotWorld:
 
     def may_consume(self, node: Node) -> bool:
         """Does this node help to drain the queues in the end? Of nodes that do not reach each other only one does."""
-        return not self.is_filling and (not self.is_cut or node is self.nodes[-1])
+        drains = node is self.nodes[-1] if self.is_cut else node.index in self._drains
+        return drains and not self.is_filling
 
     def new_request_id(self) -> str:
         self._requests += 1
@@ -375,6 +382,8 @@ class SlotWorld:
             for queue in QUEUES:
                 if node.member is not None and self.may_consume(node):
                     node.member.start_consuming(queue.queue_id)
+                    node.member.stop_consuming(queue.queue_id, is_closing=True)
+                    self.loop.call_later(self.random.uniform(0.0, 0.03), node.member.start_consuming, queue.queue_id)
                 elif node.member is not None and node.member.is_consuming(queue.queue_id):
                     node.member.stop_consuming(queue.queue_id, is_closing=True)
         self._look()
@@ -408,6 +417,8 @@ class SlotWorld:
             self._evict(node, fault.seconds)
         elif fault.kind == "consumers":
             self._move_consumers(node)
+        elif fault.kind == "restless":
+            self.spawn(self._move_on(node, self.loop.time() + fault.seconds))
         else:
             name = CONDITIONS[fault.kind]
             setattr(self, name, True)
@@ -467,6 +478,12 @@ class SlotWorld:
     def _notice_eviction(node: Node, member: Member) -> None:
         if node.member is member:
             node.live()
+
+    async def _move_on(self, node: Node, until: float) -> None:
+        """Clients open a channel, consume, and close it, sooner than the coordinator answers."""
+        while self.loop.time() < until:
+            self._move_consumers(node)
+            await asyncio.sleep(self.random.uniform(0.0, 0.03))
 
     def _move_consumers(self, node: Node) -> None:
         for queue in QUEUES:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Final
 
 from broker.clock import Clock
@@ -36,10 +37,10 @@ _SUBMITS: Final = 4096
 
 @dataclass(slots=True)
 class _Poll:
-    """The newest long poll of an incarnation: its id and session, and its answer once there is one."""
+    """The newest long poll of an incarnation: its id, its session and place in it, and its answer once there is one."""
 
     request_id: str
-    session: int
+    place: tuple[int, int]
     answer: Supply | None = None
 
 
@@ -50,6 +51,8 @@ class _Term:
     slots: SlotTerm
     counts: QueueCounts
     polls: dict[Incarnation, _Poll] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    """Of answers that tell of remote demand."""
     gets: dict[Incarnation, OrderedDict[str, asyncio.Future[Grant | None]]] = field(default_factory=dict)
     submits: OrderedDict[tuple[Incarnation, str], None] = field(default_factory=OrderedDict)
 
@@ -136,10 +139,10 @@ class SlotManager:
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         term = self._serving(caller, *(demand.queue for demand in demands))
         incarnation = self._living_incarnation(caller)
-        former = term.polls.get(incarnation)
-        if former is not None and caller.session < former.session:
-            # It was on its way while the caller gave up and began anew: nobody hears what it would be told.
-            raise Unavailable("this poll is of a session that has ended")
+        former, place = term.polls.get(incarnation), (caller.session, caller.poll)
+        if former is not None and place < former.place:
+            # The demand that it tells of may have changed since, and whoever sent it may not hear the answer any more.
+            raise Unavailable("a later poll has come before this one")
         if former is not None and caller.request_id and former.request_id == caller.request_id:
             if former.answer is not None:
                 return former.answer
@@ -149,10 +152,12 @@ class SlotManager:
             raise Unavailable("unknown session: begin one with all that is wanted, and without waiting")
         else:
             term.slots.on_demand(incarnation, demands)
-        poll = term.polls[incarnation] = _Poll(caller.request_id, caller.session)
-        if not await term.slots.news(incarnation, wait_ms / 1000):
-            return Supply(fence=term.slots.fence)
-        poll.answer = term.slots.take(incarnation, caller.request_id)
+        poll = term.polls[incarnation] = _Poll(caller.request_id, place)
+        await term.slots.news(incarnation, wait_ms / 1000)
+        if term.polls.get(incarnation) is not poll:
+            return Supply(fence=term.slots.fence)  # what there is to tell, a newer call is told
+        answer = term.slots.take(incarnation, caller.request_id)
+        poll.answer = replace(answer, number=next(term.numbers)) if answer.remote_demand else answer
         return poll.answer
 
     async def get_slot(self, queue: QueueName, caller: Caller) -> Grant | None:

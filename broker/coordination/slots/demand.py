@@ -19,6 +19,8 @@ from broker.queue.queue import Queue
 WAIT_MS: Final = 15_000
 _BACKOFF: Final = Backoff(0.1, 1.0)
 _CHANGES_PER_CALL: Final = 1000
+_CALLS_AT_ONCE: Final = 2
+"""The coordinator answers the older one as soon as it has the newer one."""
 
 Coordinator: TypeAlias = tuple[SlotService | None, Fence]
 """Who is asked, None while nobody is known, and whose power the answers stand on."""
@@ -35,6 +37,8 @@ class Poll:
     """Does the call begin a session?"""
     session: int = 0
     """The session that it belongs to; the one before may have been with the same coordinator."""
+    number: int = 0
+    """Its place in the session."""
 
 
 class DemandSession:
@@ -52,8 +56,10 @@ class DemandSession:
         "_demand_size",
         "_failed",
         "_first_poll",
+        "_heard",
         "_left",
         "_on_due",
+        "_polls",
         "_queues",
         "_retry_at",
         "_session",
@@ -72,7 +78,9 @@ class DemandSession:
         self._session: Coordinator | None = None
         self._sessions = 0
         self._first_poll: Poll | None = None
-        self._calls = 0
+        self._calls = 0  # under way
+        self._polls = 0  # of this session
+        self._heard = 0  # the number of the newest answer
         self._failed: Coordinator | None = None
         self._retry_at = inf
         self._backoff = _BACKOFF
@@ -145,19 +153,27 @@ class DemandSession:
             return None
         if coordinator != self._session:
             return self._begin(coordinator)
-        if self._calls and not self._changed:
+        if self._calls and (not self._changed or self._calls >= _CALLS_AT_ONCE):
             return None
         self._calls += 1
-        return Poll(coordinator, self._take_changes(), WAIT_MS, session=self._sessions)
+        self._polls += 1
+        return Poll(coordinator, self._take_changes(), WAIT_MS, session=self._sessions, number=self._polls)
 
     def on_answered(self, poll: Poll, supply: Supply) -> bool:
-        """The coordinator has answered; return whether the session is still the one of `poll`."""
+        """The coordinator has answered; return whether the session is still the one of `poll`, and this its last word.
+
+        An answer that a later one has overtaken ends the session: what it tells may not be so any more.
+        """
         self._end(poll)
         if not self._is_of_session(poll):
             return False
         self._calls -= 1
         self._failed = None
         self.failing_since = None
+        if supply.number and supply.number < self._heard:
+            self._session = None
+            return False
+        self._heard = supply.number or self._heard
         return True
 
     def on_failed(self, poll: Poll, now: float) -> None:
@@ -171,6 +187,7 @@ class DemandSession:
         self._session = coordinator
         self._sessions += 1
         self._calls = 1
+        self._polls = self._heard = 0
         self._asked = {queue_id: self._asked[queue_id] for queue_id in self._queues}
         self._left = {queue_id: demand.messages for queue_id, demand in self._asked.items()}
         demands = list(self._asked.values())

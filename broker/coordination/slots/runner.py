@@ -285,7 +285,8 @@ class SlotRunner:
     async def _poll(self, poll: Poll) -> None:
         service, _ = poll.coordinator
         assert service is not None, "a poll has somebody to answer it"
-        caller = replace(self._caller(), request_id=self._new_request_id(), session=poll.session)
+        request_id = self._new_request_id()
+        caller = replace(self._caller(), request_id=request_id, session=poll.session, poll=poll.number)
         try:
             supply = await service.await_slots(poll.demands, poll.wait_ms, caller)
         except CoordinationError as error:

@@ -101,7 +101,7 @@ class SlotTerm:
         self._assignment = Assignment(keeper)
         self._living: Collection[Incarnation] = ()
         self._held: set[Incarnation] = set()
-        self._waiters: dict[Incarnation, asyncio.Future[bool]] = {}
+        self._waiters: dict[Incarnation, asyncio.Future[None]] = {}
         self._gets: deque[_Get] = deque()
         self._unanswered: dict[_Get, asyncio.Task[None]] = {}
         self._orders: deque[_Order] = deque()
@@ -131,21 +131,18 @@ class SlotTerm:
             self._assignment.on_demand(incarnation, demands)
             self._poked.set()
 
-    async def news(self, incarnation: Incarnation, seconds: float) -> bool:
-        """Return True when there is something to tell `incarnation`, or after `seconds`.
-
-        Return False as soon as a newer call of the same incarnation waits instead.
-        """
-        self._wake(incarnation, False)
+    async def news(self, incarnation: Incarnation, seconds: float) -> None:
+        """Return when there is something to tell `incarnation`, after `seconds`, or when a newer call waits instead."""
+        self._wake(incarnation)
         if seconds <= 0 or self._assignment.has_news(incarnation):
-            return True
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[incarnation] = waiter
         try:
             async with asyncio.timeout(seconds):
-                return await waiter
+                await waiter
         except TimeoutError:
-            return True
+            pass
         finally:
             if self._waiters.get(incarnation) is waiter:
                 del self._waiters[incarnation]
@@ -362,14 +359,14 @@ class SlotTerm:
             get.answer.set_exception(error)
             get.answer.exception()  # marks the exception as seen: the caller may be gone
 
-    def _wake(self, incarnation: Incarnation, is_newest: bool) -> None:
+    def _wake(self, incarnation: Incarnation) -> None:
         waiter = self._waiters.pop(incarnation, None)
         if waiter is not None and not waiter.done():
-            waiter.set_result(is_newest)
+            waiter.set_result(None)
 
     def _wake_if_news(self, incarnation: Incarnation) -> None:
         if incarnation in self._waiters and self._assignment.has_news(incarnation):
-            self._wake(incarnation, True)
+            self._wake(incarnation)
 
     def _tell(self, error: StoreUnavailable) -> None:
         now = self._clock.monotonic()

@@ -57,7 +57,7 @@ def test_no_slot_is_a_slot_that_ends_at_0() -> None:
 
 
 def test_a_caller_comes_back_as_it_was() -> None:
-    caller = Caller("NODE:ñandú:4000", "incarnation", "request", FENCE)
+    caller = Caller("NODE:ñandú:4000", "incarnation", "request", FENCE, "callee", session=MOST, poll=7)
 
     assert convert.from_context(through_the_wire(convert.to_context(caller)), caller.node_id) == caller
 
@@ -88,7 +88,7 @@ def test_a_slot_of_andes_has_its_range_alone() -> None:
     "supply",
     [
         Supply(),
-        Supply(tuple(GRANTS[:2]), (Demand(QUEUE, MOST), Demand(QueueName(""), 0)), FENCE),
+        Supply(tuple(GRANTS[:2]), (Demand(QUEUE, MOST), Demand(QueueName(""), 0)), FENCE, MOST),
     ],
 )
 def test_an_answer_of_a_long_poll_comes_back_as_it_was(supply: Supply) -> None:

@@ -55,7 +55,7 @@ async def test_what_one_node_wants_is_told_to_the_others() -> None:
         await asyncio.sleep(0.25)
         await bench.begin(BOB, 5)
 
-        assert await poll == Supply((), (Demand(ORDERS, 5),), FENCE)
+        assert await poll == Supply((), (Demand(ORDERS, 5),), FENCE, 1)
 
 
 @in_virtual_time
@@ -113,7 +113,7 @@ async def test_a_poll_that_arrives_when_its_node_has_begun_another_session_chang
         second = replace(caller(BOB, "3"), session=2)
         assert (await bench.manager.await_slots([Demand(ORDERS, 5)], 0, second)).remote_demand == (Demand(ORDERS, 5),)
         for wait_ms, late in ((0, "1"), (5000, "2")):
-            with pytest.raises(Unavailable, match="a session that has ended"):
+            with pytest.raises(Unavailable, match="a later poll has come before this one"):
                 await bench.manager.await_slots([], wait_ms, replace(caller(BOB, late), session=1))
 
         waiting = tasks.create_task(bench.manager.await_slots([], 5000, replace(second, request_id="4")))
@@ -121,6 +121,48 @@ async def test_a_poll_that_arrives_when_its_node_has_begun_another_session_chang
         bench.manager.set_living([BOB])
         slot = await bench.give_and_submit(1)
         assert [grant.slot for grant in (await waiting).grants] == [slot]
+
+
+@in_virtual_time
+async def test_a_poll_that_a_later_one_of_its_session_has_overtaken_changes_nothing() -> None:
+    async with serving() as bench, asyncio.TaskGroup() as tasks:
+        await bench.begin(BOB, 0)
+        waiting = tasks.create_task(
+            bench.manager.await_slots([Demand(ORDERS, 5)], 5000, replace(caller(BOB, "3"), poll=2))
+        )
+        await asyncio.sleep(0.25)
+        with pytest.raises(Unavailable, match="a later poll has come before this one"):
+            await bench.manager.await_slots([Demand(ORDERS, 0)], 5000, replace(caller(BOB, "2"), poll=1))
+
+        slot = await bench.give_and_submit(1)
+        assert [grant.slot for grant in (await waiting).grants] == [slot]
+
+
+@in_virtual_time
+async def test_a_poll_repeated_after_the_next_one_is_refused_because_its_answer_is_forgotten() -> None:
+    async with serving() as bench:
+        await bench.begin(ALICE, 5)
+        await bench.begin(BOB, 0)
+        first = replace(caller(BOB, "1"), poll=1)
+        await bench.manager.await_slots([], 1000, first)
+        await bench.manager.await_slots([], 1000, replace(caller(BOB, "2"), poll=2))
+
+        with pytest.raises(Unavailable, match="a later poll has come before this one"):
+            await bench.manager.await_slots([], 1000, first)
+
+
+@in_virtual_time
+async def test_answers_that_tell_of_demand_are_numbered() -> None:
+    async with serving() as bench:
+        await bench.begin(ALICE, 0)
+        await bench.begin(BOB, 0)
+        numbers = []
+        for wanted in (5, 0, 7):
+            await bench.manager.await_slots([Demand(ORDERS, wanted)], 1, caller(BOB, f"wants {wanted}"))
+            numbers.append((await bench.poll(ALICE, str(wanted), 100)).number)
+
+        assert (await bench.poll(ALICE, "none", 100)).number == 0
+        assert 0 < numbers[0] < numbers[1] < numbers[2]
 
 
 @in_virtual_time

@@ -87,14 +87,48 @@ def test_a_node_without_demand_polls_too_because_others_may_have_some() -> None:
     assert it.ask() == [({}, WAIT_MS)]
 
 
-def test_only_changes_follow_each_at_once() -> None:
+def test_only_changes_follow_as_soon_as_the_coordinator_has_the_call_before() -> None:
     it = Bench(ORDERS).open()
     it.demand.add(INVOICES)
     assert (it.due, it.ask()) == (2, [({2: SIZE}, WAIT_MS)])
     it.demand.withdraw(ORDERS)
-    assert (it.due, it.ask()) == (3, [({1: 0}, WAIT_MS)])
+    assert (it.due, it.ask()) == (3, [])
+    it.polls.reverse()
+    assert it.answer()
+    assert it.ask() == [({1: 0}, WAIT_MS)]
     it.demand.withdraw(ORDERS)
     assert (it.due, it.ask()) == (3, [])
+
+
+def test_calls_of_a_session_are_numbered() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.add(INVOICES)
+    it.ask()
+    assert [(poll.session, poll.number) for poll in it.polls] == [(1, 1), (1, 2)]
+    it.fail()
+    it.now += 1.0
+    it.ask()
+    it.answer()
+    it.ask()
+    assert [(poll.session, poll.number) for poll in it.polls] == [(1, 1), (2, 1)]
+
+
+def test_an_answer_that_a_later_one_has_overtaken_ends_the_session() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.add(INVOICES)
+    it.ask()
+    assert it.answer(Supply(number=8))
+    assert not it.answer(Supply(number=7))
+    assert it.ask() == [({1: SIZE, 2: SIZE}, 0)]
+    assert it.answer(Supply(number=3))
+
+
+def test_answers_without_a_number_are_in_no_order() -> None:
+    it = Bench(ORDERS).open()
+    it.demand.add(INVOICES)
+    it.ask()
+    assert it.answer(Supply(number=8))
+    assert it.answer()
 
 
 def test_changes_of_the_same_turn_travel_together_and_the_last_one_counts() -> None:

@@ -58,14 +58,28 @@ class Coordinator:
     request_ids: list[str] = field(default_factory=list)
     submitted: list[tuple[str, int, int]] = field(default_factory=list)
     grant: Grant | None = None
-    answers: asyncio.Queue[Supply] = field(default_factory=asyncio.Queue)
+    _answers: list[Supply] = field(default_factory=list)
+    _waiting: asyncio.Future[Supply] | None = None
 
     async def await_slots(self, demands: Sequence[Demand], wait_ms: int, caller: Caller) -> Supply:
         self.waits.append(wait_ms)
         self.request_ids.append(caller.request_id)
         self._check()
         self.demands += [(demand.queue.queue_id, demand.messages) for demand in demands]
-        return await self.answers.get() if wait_ms else Supply()
+        if not wait_ms:
+            return Supply()
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(Supply())  # a newer poll has come
+        if self._answers:
+            return self._answers.pop(0)
+        self._waiting = asyncio.get_running_loop().create_future()
+        return await self._waiting
+
+    def answer(self, supply: Supply) -> None:
+        if self._waiting is None or self._waiting.done():
+            self._answers.append(supply)
+        else:
+            self._waiting.set_result(supply)
 
     async def submit_slot(self, queue: QueueName, slot: Slot, caller: Caller) -> None:
         self._check()
@@ -128,7 +142,7 @@ class Bench:
 
     def tell(self, supply: Supply) -> None:
         """Answer the long poll."""
-        self.coordinator.answers.put_nowait(supply)
+        self.coordinator.answer(supply)
 
     def want(self, messages: int) -> None:
         self.tell(Supply(remote_demand=(Demand(ORDERS, messages),)))
