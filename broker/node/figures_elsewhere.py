@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from broker.errors import CoordinationError
 from broker.management.figures.merging import Elsewhere
+from broker.node.asking import ask_each
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller
 
@@ -39,21 +39,13 @@ class FiguresElsewhere:
 
     async def read(self, kind: str, node_id: str | None = None) -> Elsewhere:
         """Return the figures of one kind (`OtherNodes.read`)."""
-        rows: dict[str, list[dict[str, Any]]] = {}
-        silent: list[str] = []
+        asked = {each: service for each, service in self._others().items() if node_id in (None, each)}
+        rows: dict[str, list[dict[str, Any]]] = {each: [] for each in asked}
 
         async def ask(each: str, service: SlotService) -> None:
-            found = rows[each] = []
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._read(service, kind, found)
-            except (TimeoutError, CoordinationError, ValueError):
-                silent.append(each)
+            await self._read(service, kind, rows[each])
 
-        async with asyncio.TaskGroup() as tasks:
-            for each, service in self._others().items():
-                if node_id in (None, each):
-                    tasks.create_task(ask(each, service))
+        _, silent = await ask_each(asked, ask, self._timeout)
         return Elsewhere({each: found for each, found in rows.items() if found}, tuple(sorted(silent)))
 
     async def _read(self, service: SlotService, kind: str, found: list[dict[str, Any]]) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
 
-from broker.errors import CoordinationError
 from broker.management.operated import Operated
+from broker.node.asking import ask_each
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller
 
@@ -38,22 +37,16 @@ class AskedNodes:
     async def operate(self, operation: str, given: Mapping[str, Any], node_id: str | None = None) -> Operated:
         """Have the other nodes do something (`OperatedNodes.operate`)."""
         octets = json.dumps(given).encode()
-        done: dict[str, Mapping[str, Any]] = {}
-        silent: list[str] = []
 
-        async def ask(each: str, service: SlotService) -> None:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    done[each] = json.loads(await service.operate(operation, octets, self._caller()))
-            except (TimeoutError, CoordinationError, ValueError) as error:
-                _log.info("a node does not do what is asked", operation=operation, node=each, reason=str(error))
-                silent.append(each)
+        async def ask(_: str, service: SlotService) -> Mapping[str, Any]:
+            answer: Mapping[str, Any] = json.loads(await service.operate(operation, octets, self._caller()))
+            return answer
 
         others = self._others()
         if node_id is not None and node_id not in others:
             return Operated(silent=(node_id,))
-        async with asyncio.TaskGroup() as tasks:
-            for each, service in others.items():
-                if node_id in (None, each):
-                    tasks.create_task(ask(each, service))
+        asked = {each: service for each, service in others.items() if node_id in (None, each)}
+        done, silent = await ask_each(asked, ask, self._timeout)
+        for each, reason in silent.items():
+            _log.info("a node does not do what is asked", operation=operation, node=each, reason=reason)
         return Operated(done, tuple(sorted(silent)))

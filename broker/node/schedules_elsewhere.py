@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from broker.errors import CoordinationError
+from broker.node.asking import ask_each
 from broker.ports.cluster import SlotService
 from broker.ports.peer_calls import Caller
 from broker.topology.schedules import ScheduleChange, change_of
@@ -36,21 +35,17 @@ class SchedulesElsewhere:
 
     async def change(self, vhost: str, ids: Sequence[int], due: int) -> Mapping[int, ScheduleChange]:
         """Let the other nodes change what they have of these messages; return what has become of these."""
-        changes: dict[int, ScheduleChange] = {}
 
-        async def ask(node_id: str, service: SlotService) -> None:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    numbers = await service.change_delayed(vhost, ids, due, self._caller())
-            except (TimeoutError, CoordinationError) as error:
-                _log.info("a node does not change delayed messages", node=node_id, reason=str(error))
-                return
+        async def ask(_: str, service: SlotService) -> Sequence[int]:
+            return await service.change_delayed(vhost, ids, due, self._caller())
+
+        answers, silent = await ask_each(self._others(), ask, self._timeout)
+        for node_id, reason in silent.items():
+            _log.info("a node does not change delayed messages", node=node_id, reason=reason)
+        changes: dict[int, ScheduleChange] = {}
+        for numbers in answers.values():
             for message_id, number in zip(ids, numbers, strict=False):
                 change = change_of(number)
                 if change is not None:
                     changes[message_id] = change
-
-        async with asyncio.TaskGroup() as tasks:
-            for node_id, service in self._others().items():
-                tasks.create_task(ask(node_id, service))
         return changes
