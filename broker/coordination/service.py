@@ -37,7 +37,7 @@ class PeerCalls:
 
     push_events: Callable[[int, Sequence[EventRow]], Awaitable[int]]
     release: Callable[[QueueName, int], Awaitable[int]]
-    purge_queue: Callable[[QueueName], Awaitable[int]]
+    purge_queue: Callable[[QueueName, int | None], Awaitable[int]]
     on_contact: Callable[[Incarnation, bool, int], None]
     deliver_replies: Callable[[Incarnation, int, Sequence[ReplyPart]], Awaitable[Sequence[bool]]]
     awaits_reply: Callable[[str, str], Awaitable[bool]]
@@ -111,8 +111,8 @@ class NodeServices:
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return await self._living(caller).calls.release(queue, messages)
 
-    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
-        return await self._living(caller).calls.purge_queue(queue)
+    async def purge_queue(self, queue: QueueName, caller: Caller, last_event_id: int | None = None) -> int:
+        return await self._living(caller).calls.purge_queue(queue, last_event_id)
 
     async def deliver_replies(self, call: int, replies: Sequence[ReplyPart], caller: Caller) -> Sequence[bool]:
         calls = self._living(caller).calls

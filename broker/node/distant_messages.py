@@ -104,12 +104,12 @@ class DistantMessages:
 
     async def purge(self, queue: Queue) -> int:
         """Delete the queue's ready messages that are not on this node; return how many there were."""
-        name, caller = name_of(queue), self._peers.caller()
+        name, caller, applied = name_of(queue), self._peers.caller(), self._replicator.applied
 
         async def purge_on(service: SlotService) -> int | None:
             try:
                 async with asyncio.timeout(_PURGE_TIMEOUT):
-                    return await service.purge_queue(name, caller)
+                    return await service.purge_queue(name, caller, applied)
             except (TimeoutError, CoordinationError) as error:
                 _log.info("a node is told of a purge by the store", queue=queue.name, reason=str(error))
                 return None
@@ -123,8 +123,13 @@ class DistantMessages:
         queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers), 0)
         return count
 
-    async def purge_here(self, name: QueueName) -> int:
-        """Purge for another node what this one has of a queue; return how many messages that were."""
+    async def purge_here(self, name: QueueName, last_event_id: int | None) -> int:
+        """Purge for another node what this one has of a queue; return how many messages that were.
+
+        Raises `Unavailable` when a purge that came by an event has overtaken this one.
+        """
+        if last_event_id is not None:
+            self._replicator.check_purge(last_event_id)
         queue = self._parts.topology.find_queue(name.queue_id)
         if queue is None:
             return 0

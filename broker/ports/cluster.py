@@ -415,8 +415,12 @@ class SlotService(Protocol):
         """
         ...
 
-    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
-        """Delete every ready message of the queue on this node; return how many there were."""
+    async def purge_queue(self, queue: QueueName, caller: Caller, last_event_id: int | None = None) -> int:
+        """Delete every ready message of the queue on this node; return how many there were.
+
+        `last_event_id` is the event that the caller had applied last. Raises `Unavailable` when a purge has come by a
+        later event: this call may have been on its way for long, and its caller has been answered.
+        """
         ...
 
     async def deliver_replies(self, call: int, replies: Sequence[ReplyPart], caller: Caller) -> Sequence[bool]:

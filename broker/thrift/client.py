@@ -154,8 +154,9 @@ class SlotClient:
     async def release(self, queue: QueueName, messages: int, caller: Caller) -> int:
         return int(await self._call("surrender", caller, queue, nodeId=caller.node_id, messageCount=messages))
 
-    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
-        return int(await self._call("purgeQueue", caller, queue, nodeId=caller.node_id))
+    async def purge_queue(self, queue: QueueName, caller: Caller, last_event_id: int | None = None) -> int:
+        node_id = caller.node_id
+        return int(await self._call("purgeQueue", caller, queue, nodeId=node_id, lastEventId=last_event_id))
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:
         told = [convert.to_count(count) for count in counts]

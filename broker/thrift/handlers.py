@@ -60,7 +60,7 @@ async def _release(service: SlotService, call: Any) -> int:
 
 
 async def _purge_queue(service: SlotService, call: Any) -> int:
-    return await service.purge_queue(_queue(call), _caller(call))
+    return await service.purge_queue(_queue(call), _caller(call), call.lastEventId)
 
 
 async def _deliver_replies(service: SlotService, call: Any) -> Any:

@@ -146,8 +146,10 @@ service SlotManagementService {
   i64 surrender(1: string queueName, 2: string nodeId, 3: i64 messageCount, 16: CallContext context, 17: i64 queueId)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
-  /* Delete the ready messages of a queue that lie on the node that is asked; answered with how many there were. */
-  i64 purgeQueue(1: string queueName, 2: string nodeId, 16: CallContext context, 17: i64 queueId)
+  /* Delete the ready messages of a queue that lie on the node that is asked; answered with how many there were. Refused
+   * when the node has purged by an event later than this one, the last that the caller has applied. */
+  i64 purgeQueue(1: string queueName, 2: string nodeId, 16: CallContext context, 17: i64 queueId,
+                 18: optional i64 lastEventId)
     throws (1: NotCoordinator notCoordinator, 2: Unauthorized unauthorized, 3: Unavailable unavailable),
 
   /* What lies on the caller; answered with what lies everywhere else. */

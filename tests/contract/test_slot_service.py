@@ -163,7 +163,8 @@ async def test_a_purge_says_how_many_messages_there_were(way: str) -> None:
         there.memory.ready["заказы"] = (1 << 31) + 1
 
         assert await there.service.purge_queue(QUEUE, ALICE) == (1 << 31) + 1
-        assert await there.service.purge_queue(QUEUE, ALICE) == 0
+        assert await there.service.purge_queue(QUEUE, ALICE, 0) == 0
+        assert there.memory.heads == [-1, 0]
 
 
 async def test_counts_are_answered_with_the_sums_of_the_others(way: str) -> None:

@@ -105,6 +105,7 @@ class Replicator:
         self.applied = 0
         self.recorded = 0
         """The id of the last event that this node recorded."""
+        self._purged = 0  # the last event that has purged a queue here, as far as is known
         self._slots: list[Slot] = []  # to be purged
         self._noted: Cursor | None = None
         self._note_at = float("-inf")
@@ -159,6 +160,13 @@ class Replicator:
         self.recorded = self.applied
         if self._is_cut_off is not None:
             self._pushed.add(EventRow(self.applied, self._incarnation, payload))
+
+    def check_purge(self, last_event_id: int) -> None:
+        """Another node that had applied this event asks for a purge. Raises `Unavailable` if one has come by a later
+        event: this one may be the same, late, and then clients have published since.
+        """
+        if last_event_id < self._purged:
+            raise Unavailable("a purge that came by an event has overtaken this one")
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
         """Have all living peers apply events up to this one; as `Cluster.announce`."""
@@ -258,6 +266,7 @@ class Replicator:
             try:
                 for change in decode(event.payload):
                     if isinstance(change, Purge):
+                        self._purged = event.event_id
                         self._slots += self._topology.purge(change.queue_id)
                     elif isinstance(change, Wanted):
                         self._on_wanted(change.queue_id, change.messages)
@@ -279,7 +288,7 @@ class Replicator:
                 self._slots += self._topology.apply(change)
             except BrokerError as error:
                 _log.error("topology in the store does not fit together", what=str(error))
-        self.applied = last
+        self.applied = self._purged = last  # there may have been purges among what was missed
         _log.warning("topology was loaded anew", event_id=last, changes=len(changes))
         await self._finish()
 

@@ -125,8 +125,8 @@ class Parts:
         self.asked.append((operation, given))
         return b"{}"
 
-    async def _purge_queue(self, queue: QueueName) -> int:
-        self.asked.append(queue)
+    async def _purge_queue(self, queue: QueueName, last_event_id: int | None) -> int:
+        self.asked.append((queue, last_event_id))
         return 4
 
 
@@ -180,10 +180,10 @@ async def test_a_node_of_andes_is_refused(name: str) -> None:
 async def test_every_node_does_its_calls_for_a_living_one() -> None:
     parts = Parts()
     assert await parts.services.release(QUEUE, 10, BOB) == 3
-    assert await parts.services.purge_queue(QUEUE, BOB) == 4
+    assert await parts.services.purge_queue(QUEUE, BOB, 11) == 4
     assert await parts.services.push_events(12, BOB) == 13
     await parts.services.contact(True, BOB)
-    assert parts.asked == [(QUEUE, 10), QUEUE, 12, (Incarnation("b", "incarnation-b"), True)]
+    assert parts.asked == [(QUEUE, 10), (QUEUE, 11), 12, (Incarnation("b", "incarnation-b"), True)]
     assert parts.agent.hints == 0
 
 

@@ -92,8 +92,9 @@ class MemorySlotService:
         self.ready[queue.name] = self.ready.get(queue.name, 0) - given
         return given
 
-    async def purge_queue(self, queue: QueueName, caller: Caller) -> int:
+    async def purge_queue(self, queue: QueueName, caller: Caller, last_event_id: int | None = None) -> int:
         self._begin(caller)
+        self.heads.append(-1 if last_event_id is None else last_event_id)
         return self.ready.pop(queue.name, 0)
 
     async def exchange_counts(self, counts: Sequence[QueueCount], caller: Caller) -> Sequence[QueueCount]:

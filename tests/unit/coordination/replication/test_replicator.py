@@ -271,6 +271,20 @@ async def test_a_purge_reaches_nodes_that_only_read_the_store_and_is_made_once(
     assert a.hash == b.hash
 
 
+async def test_a_purge_that_comes_late_by_a_call_is_refused_when_its_node_has_sent_an_event_instead(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    await a.declare("q")
+    applied = a.replicator.applied
+    b.replicator.check_purge(applied)
+
+    await a.replicator.tell(Purge(a.vhost.queues["q"].queue_id))
+
+    with pytest.raises(Unavailable, match="has overtaken this one"):
+        b.replicator.check_purge(applied)
+    b.replicator.check_purge(a.replicator.applied)
+
+
 async def test_a_queue_of_which_the_store_has_more_than_is_seen_is_not_empty(a: TopologyNode) -> None:
     await a.declare("q")
     a.cluster.has_more_stored = True
@@ -312,6 +326,8 @@ async def test_a_node_that_slept_longer_than_events_are_kept_loads_all(a: Topolo
     stays, gone = b.vhost.queues["stays"], b.vhost.queues["gone"]
     await b.replicator.look()
     assert b.replicator.applied == 8
+    with pytest.raises(Unavailable):
+        b.replicator.check_purge(7)  # what was missed may have been a purge
     assert b.hash == a.hash
     assert b.vhost.queues["stays"] is stays
     assert gone.is_closing
