@@ -22,9 +22,10 @@ Address: TypeAlias = tuple[str, int]
 VERSION: Final = 1
 MOST_ADDRESSES: Final = 256
 """That one node tells another."""
+MOST_RANK: Final = 1 << 53
+"""A higher place in the order is read by nobody."""
 _MOST_TEXT: Final = 255
 _MOST_KNOWN_OCTETS: Final = 49_152
-_MOST_RANK: Final = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def _text(value: Mapping[str, Any], name: str, least: int = 1) -> str:
 
 def _number(value: Mapping[str, Any], name: str) -> int:
     number = value.get(name)
-    if type(number) is not int or not 0 <= number <= _MOST_RANK:
+    if type(number) is not int or not 0 <= number <= MOST_RANK:
         raise ValueError(f"'{name}' is not a number")
     return number
 

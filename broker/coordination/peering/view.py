@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from broker.coordination.peering.greeting import MOST_ADDRESSES, Address, ClusterTerms, Greeting, objection
+from broker.coordination.peering.greeting import MOST_ADDRESSES, MOST_RANK, Address, ClusterTerms, Greeting, objection
 from broker.ports.cluster_rows import Incarnation
 
 MOST_CONTACTS: Final = 2 * MOST_ADDRESSES
@@ -240,4 +240,4 @@ class PeerView:
     def _settle(self) -> None:
         """Take a place behind all that are known, once every well-known member was called."""
         if not self.rank and all(each.was_tried or not each.is_well_known for each in self._contacts.values()):
-            self.rank = self._highest + 1
+            self.rank = min(self._highest + 1, MOST_RANK)  # others take a higher one for none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.coordination.peering.greeting import Address, ClusterTerms, Greeting
+from broker.coordination.peering.greeting import MOST_RANK, Address, ClusterTerms, Greeting, decode, encode
 from broker.coordination.peering.view import Detector, PeerView
 from broker.ports.cluster_rows import Incarnation
 
@@ -144,6 +144,14 @@ def test_a_node_joins_behind_all_that_it_knows_of_once_it_has_called_all_it_shou
     node.call(a=greeting("a", 4), c=greeting("c", 7))
     assert (node.view.is_settled, node.view.rank) == (True, 8)
     assert Node("b").view.rank == 1
+
+
+def test_a_node_that_hears_of_the_last_place_of_all_takes_one_that_others_can_read() -> None:
+    node = Node()
+    node.view.on_call(greeting("d", MOST_RANK), node.now)
+    node.call(a=greeting("a"), c=greeting("c"))
+
+    assert decode(encode(node.view.greeting())).rank == MOST_RANK
 
 
 def test_the_oldest_that_may_lead_and_lives_is_nominated() -> None:
