@@ -45,7 +45,7 @@ def main() -> None:
             handled[text.partition(" ")[0]].append(text)
             order.append(text)
             each.basic_ack(method.delivery_tag)
-    print(f"the first messages were: {', '.join(order[:4])}")
+    print(f"the first messages were: {', '.join(order[:3])}")
     for customer, texts in sorted(handled.items()):
         print(
             f"{customer}: in order"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 EVERY_ADDRESS: Final = "::"
@@ -26,6 +27,16 @@ class Origin:
         address = ipaddress.ip_address(host.partition("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
         return cls(str(address), address.is_loopback)
+
+
+@lru_cache(1024)
+def network(host: str) -> str:
+    """Return whose address this is, in the name of a socket: itself, or the /64 of an IPv6 one, which one machine may
+    have whole.
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def endpoint(host: str, port: int) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 
-from broker.machine.address import EVERY_ADDRESS, endpoint
+from broker.machine.address import EVERY_ADDRESS, endpoint, network
 from broker.machine.faults import MACHINE_FAULTS, kind_of_fault
 from broker.machine.handshake_failures import handshake_failure
 
@@ -34,6 +34,7 @@ _LOOK_AGAIN: Final = 0.02
 """Seconds until a listener that is full of strangers looks whether one has gone."""
 _SAY_AGAIN: Final = 10.0
 """Seconds between two log lines of one kind about connections that were not served."""
+_MAKES_ROOM: Final = "connections that do not log in make room for others"
 
 
 class Client(Protocol):
@@ -59,6 +60,11 @@ class Room:
     """Connections that are not admitted yet. The next ones wait in the system's backlog."""
     stranger_timeout: float = 1.0
     """Seconds after which the oldest stranger must make room for the next connection."""
+    crowd_timeout: float | None = None
+    """Seconds after which, while all places are taken, the oldest of the address that has the most of them makes room
+    for a connection from elsewhere. Further ones from that address are closed then, so that nobody waits behind them.
+    None: all wait, for many clients may come from one address.
+    """
 
 
 @dataclass(slots=True)
@@ -68,6 +74,14 @@ class _Stranger:
     since: float
     connecting: asyncio.Task[None]
     shakes_hands: bool
+    host: str
+
+    def end(self, client: Client) -> None:
+        """Close the connection."""
+        if self.connecting.done():
+            client.abort()
+        else:
+            self.give_up()
 
     def give_up(self) -> None:
         """End a TLS handshake. A plain connection is made in a turn of the loop, and aborted then: uvloop does not tell
@@ -187,35 +201,80 @@ class SocketListener:
 
     def _on_readable(self, listening: socket.socket) -> None:
         if not self._has_place():  # one is waiting, so that nobody makes room for nothing
-            self._wait(_LOOK_AGAIN)
+            if (crowd := self._crowd()) is not None:
+                self._accept_beside(crowd, listening)
+            if self._is_accepting:
+                self._wait(_LOOK_AGAIN)
             return
         for _ in range(min(_ACCEPTS_PER_TURN, self._room.strangers - len(self._strangers))):
-            try:
-                connection, peer = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            if (accepted := self._accept(listening)) is None:
                 return
-            except MACHINE_FAULTS as error:
-                self._say("connections cannot be accepted", reason=kind_of_fault(error))
-                self._wait(_AFTER_FAULT)
-                return
-            self._welcome(connection, peer)
+            self._welcome(*accepted)
+
+    def _accept(self, listening: socket.socket) -> tuple[socket.socket, Any] | None:
+        """Return the next connection and who made it, None when there is none."""
+        try:
+            return listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return None
+        except MACHINE_FAULTS as error:
+            self._say("connections cannot be accepted", reason=kind_of_fault(error))
+            self._wait(_AFTER_FAULT)
+            return None
 
     def _has_place(self) -> bool:
         """Is there a place for one more stranger? The oldest one gives its place up when it has had it for long."""
         strangers = self._strangers
         while len(strangers) >= self._room.strangers:
             client, oldest = next(iter(strangers.items()))
-            is_connected = oldest.connecting.done()
-            if not (is_connected and client.is_admitted):
+            if not (oldest.connecting.done() and client.is_admitted):
                 if self._loop.time() - oldest.since < self._room.stranger_timeout:
-                    return False
-                self._say("connections that do not log in make room for others", limit=self._room.strangers)
-                if is_connected:
-                    client.abort()
-                else:
-                    oldest.give_up()
+                    return self._room.crowd_timeout is not None and self._forget_admitted()
+                self._say(_MAKES_ROOM, limit=self._room.strangers, host=oldest.host)
+                oldest.end(client)
             strangers.pop(client, None)
         return True
+
+    def _forget_admitted(self) -> bool:
+        """Take their places from those that are no strangers any more. Return whether one is free."""
+        for client in [each for each, one in self._strangers.items() if one.connecting.done() and each.is_admitted]:
+            del self._strangers[client]
+        return len(self._strangers) < self._room.strangers
+
+    def _crowd(self) -> Counter[str] | None:
+        """Return how many places each network has, when one of them has taken the most for longer than a moment."""
+        if self._room.crowd_timeout is None:
+            return None
+        places = Counter(network(stranger.host) for stranger in self._strangers.values())
+        (largest, _), *_ = places.most_common(1)
+        _, oldest = self._oldest_of(largest)
+        is_long = oldest is not None and self._loop.time() - oldest.since >= self._room.crowd_timeout
+        return places if is_long else None
+
+    def _oldest_of(self, origin: str) -> tuple[Client, _Stranger] | tuple[None, None]:
+        for client, stranger in self._strangers.items():
+            if network(stranger.host) == origin:
+                return client, stranger
+        return None, None
+
+    def _accept_beside(self, places: Counter[str], listening: socket.socket) -> None:
+        """Let those in that come from elsewhere than the network with the most places, and close its further ones."""
+        for _ in range(_ACCEPTS_PER_TURN):
+            (largest, most), *_ = places.most_common(1)
+            client, oldest = self._oldest_of(largest)
+            if client is None or oldest is None or (accepted := self._accept(listening)) is None:
+                return
+            connection, peer = accepted
+            origin = network(peer[0])
+            self._say(_MAKES_ROOM, limit=self._room.strangers, host=oldest.host, places=most)
+            if places[origin] + 1 >= most:
+                connection.close()
+                continue
+            oldest.end(client)
+            self._strangers.pop(client, None)
+            places[largest] -= 1
+            places[origin] += 1
+            self._welcome(connection, peer)
 
     def _welcome(self, connection: socket.socket, peer: Any) -> None:
         if connection.fileno() >= self._room.descriptors:
@@ -234,7 +293,7 @@ class SocketListener:
             arrival.close()
             connection.close()
         else:
-            self._strangers[client] = _Stranger(self._loop.time(), task, self.tls is not None)
+            self._strangers[client] = _Stranger(self._loop.time(), task, self.tls is not None, peer[0])
 
     async def _connect(self, connection: socket.socket, client: Client, peer: Any, tls: ssl.SSLContext | None) -> None:
         """Make the transport; with TLS, shake hands."""

@@ -18,6 +18,8 @@ _MOST: Final = 1 << 20
 _OWN: Final = 64
 """For the embedded store's files, listeners, the log, and what is opened for a moment."""
 _MOST_STRANGERS: Final = 512
+_CROWD_TIMEOUT: Final = 0.25
+"""Of strangers where nodes call: a call among peers may take a quarter of the silence that ends a membership."""
 
 
 class Rooms(NamedTuple):
@@ -52,6 +54,7 @@ def rooms(config: Configuration) -> Rooms:
         Room(
             limit - for_store,
             strangers=max(min(config.coordination.thrift_server_max_worker_threads // 2, for_nodes), 1),
+            crowd_timeout=_CROWD_TIMEOUT,
         ),
     )
 
@@ -74,11 +77,6 @@ def _limit() -> int:
 
 def _pool_size(config: Configuration) -> int:
     return 0 if config.store_url.engine in ("sqlite", "memory") else config.datasource.max_active
-
-
-def _strange_nodes(config: Configuration) -> int:
-    """Half of the connections that other nodes may have: strangers must not take all of them."""
-    return max(config.coordination.thrift_server_max_worker_threads // 2, 1)
 
 
 def _for_nodes(config: Configuration) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.machine.address import bare_host, endpoint, url_host
+from broker.machine.address import bare_host, endpoint, network, url_host
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,12 @@ def test_an_ipv6_address_stands_in_brackets_before_its_port(host: str, text: str
     assert endpoint(host, 5672) == text
     assert bare_host(url_host(host)) == host
     assert bare_host(host) == host
+
+
+def test_one_machine_may_have_a_whole_network_of_ipv6_addresses_and_one_of_ipv4() -> None:
+    assert network("192.0.2.1") == network("::ffff:192.0.2.1") == "192.0.2.1"
+    assert network("2001:db8::1") == network("2001:db8::ffff:1") != network("2001:db8:0:1::1")
+    assert network("fe80::1%eth0") == network("fe80::2%eth1")
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,9 @@ class Place:
         ((_, self.port),) = await self.listener.bind(HOST, 0)
         self.listener.start()
 
-    async def call(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(HOST, self.port)
+    async def call(self, host: str = HOST) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect from an address of this machine."""
+        reader, writer = await asyncio.open_connection(HOST, self.port, local_addr=(host, 0))
         self._callers.append(writer)
         return reader, writer
 
@@ -199,6 +200,52 @@ async def test_a_stranger_has_some_time_before_it_must_go_and_the_next_one_waits
             assert not waiting.done()
             writer.close()
         assert waiting.result() == b"hello"
+
+
+async def test_a_crowd_from_one_address_keeps_nobody_out_that_comes_from_another() -> None:
+    """A thousand half handshakes from one address kept a node that was called from finding its peers."""
+    room = Room(strangers=4, stranger_timeout=1000.0, crowd_timeout=0.0)
+    async with open_place(room) as place:
+        crowd = [(await place.call("127.0.0.9"))[0] for _ in range(4)]
+        for reader in crowd:
+            assert await greeting(reader) == b"hello"
+        with capture_logs() as logs:
+            assert await greeting((await place.call("127.0.0.9"))[0]) == b"", "one more of the crowd is closed"
+            others = [(await place.call(f"127.0.0.{number}"))[0] for number in (10, 11)]
+            for reader in others:
+                assert await greeting(reader) == b"hello"
+            assert await greeting(crowd[0]) == await greeting(crowd[1]) == b"", "the oldest of the crowd have gone"
+            assert await greeting((await place.call("127.0.0.10"))[0]) == b"", "nobody has more than a fair share"
+        assert place.listener.strangers == 4
+        assert [(log["host"], log["limit"]) for log in logs] == [("127.0.0.9", 4)]
+
+
+async def test_a_crowd_waits_for_a_moment_before_any_of_it_is_closed() -> None:
+    async with open_place(Room(strangers=1, stranger_timeout=1000.0, crowd_timeout=500.0)) as place:
+        first, writer = await place.call("127.0.0.9")
+        assert await greeting(first) == b"hello"
+        second, _ = await place.call("127.0.0.9")
+        third, _ = await place.call("127.0.0.10")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert place.listener.strangers == 1
+        writer.write(b"name and password")
+        assert await greeting(first) == b"in"
+        assert await greeting(second) == b"hello"
+        assert not third.at_eof()
+
+
+async def test_who_has_shown_who_it_is_counts_for_no_crowd() -> None:
+    async with open_place(Room(strangers=2, stranger_timeout=1000.0, crowd_timeout=0.0)) as place:
+        stranger, _ = await place.call("127.0.0.9")
+        assert await greeting(stranger) == b"hello"
+        admitted, writer = await place.call("127.0.0.9")
+        assert await greeting(admitted) == b"hello"
+        writer.write(b"name and password")
+        assert await greeting(admitted) == b"in"
+        assert await greeting((await place.call("127.0.0.9"))[0]) == b"hello"
+        writer.write(b"again")
+        assert await greeting(admitted) == b"in"
 
 
 def test_who_does_not_shake_hands_makes_room_too(
