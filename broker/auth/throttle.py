@@ -8,11 +8,12 @@ neither by those of other users at the same source, nor by what others do with t
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
+
+from broker.machine.address import network
 
 _MOST_DOUBLINGS: Final = 30
 
@@ -46,14 +47,9 @@ ENTRIES: Final = 4096
 def source_of(address: str) -> str:
     """Return whose logins are counted together: an IPv4 address, an IPv6 network of 64 bits, or the text itself."""
     try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
+        return network(address)
     except ValueError:
         return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
@@ -16,7 +15,7 @@ import structlog
 from broker.clock import Clock
 from broker.coordination.membership.contacts import ContactChange, Contacts, Way
 from broker.errors import CoordinationError, StoreError
-from broker.machine.address import endpoint
+from broker.machine.address import endpoint, ip_address
 from broker.machine.faults import MachineFaults
 from broker.ports.cluster import SlotService
 from broker.ports.cluster_rows import Incarnation
@@ -146,5 +145,5 @@ def _hint(host: str) -> str:
     """Return a remark on an address that only its own machine can reach."""
     is_loopback = host == "localhost"
     with suppress(ValueError):
-        is_loopback = ipaddress.ip_address(host).is_loopback
+        is_loopback = ip_address(host).is_loopback
     return f" ('{host}' is reached on its own machine only)" if is_loopback else ""

@@ -24,9 +24,24 @@ class Origin:
     @classmethod
     def of(cls, host: str) -> Self:
         """Read the address in the name of a socket."""
-        address = ipaddress.ip_address(host.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
+        address = ip_address(host)
         return cls(str(address), address.is_loopback)
+
+
+def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Read an address, that of IPv4 where it is written as one of IPv6. Raises ValueError for a name."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@lru_cache(1024)
+def is_name(host: str) -> bool:
+    """Return whether `host` must be looked up, and is no address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 @lru_cache(1024)
@@ -34,8 +49,7 @@ def network(host: str) -> str:
     """Return whose address this is, in the name of a socket: itself, or the /64 of an IPv6 one, which one machine may
     have whole.
     """
-    address = ipaddress.ip_address(host.partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = ip_address(host)
     return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
@@ -52,7 +66,7 @@ def url_host(host: str) -> str:
 def is_beyond_loopback(host: str) -> bool:
     """Return whether `host` is an address other than loopback; of a name that is known when it is resolved."""
     try:
-        return not ipaddress.ip_address(host).is_loopback
+        return not ip_address(host).is_loopback
     except ValueError:
         return False
 

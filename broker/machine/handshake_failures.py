@@ -13,6 +13,10 @@ _WORDS: Final = {
     "HTTPS_PROXY_REQUEST": "the client takes this listener for an HTTP proxy",
     "WRONG_VERSION_NUMBER": "the client does not speak TLS",
     "UNKNOWN_PROTOCOL": "the client does not speak TLS",
+    "PACKET_LENGTH_TOO_LONG": "the client does not speak TLS",
+    "RECORD_LAYER_FAILURE": "the client does not keep to TLS",
+    "BAD_RECORD_TYPE": "the client does not keep to TLS",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "the client does not keep to TLS",
     "UNEXPECTED_MESSAGE": "the client does not keep to TLS",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client showed no certificate, and this listener demands one",
     "TLSV1_ALERT_UNKNOWN_CA": "the client does not know the authority of this listener's certificate",
@@ -35,7 +39,7 @@ def handshake_failure(error: Exception) -> str:
         why = getattr(error, "verify_message", "")
         return f"the certificate of the client is refused: {why} (certificate verify failed)"
     words = _WORDS.get(name)
-    return f"{words} ({name})" if words else str(error)
+    return f"{words or 'client and listener do not come to terms'} ({name})"
 
 
 def _of_connection(error: Exception) -> str:

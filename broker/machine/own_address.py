@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+
+from broker.machine.address import ip_address
 
 _DOCUMENTATION: Final = ("192.0.2.1", "2001:db8::1")
 """Addresses that nobody has (RFC 5737, RFC 3849): the way to them is the way to everywhere."""
@@ -26,6 +27,6 @@ def own_address(towards: str = "", way_to: Callable[[str], str] = way_to) -> str
     """Return the address from which this machine reaches `towards`, or everywhere; loopback when it has no other."""
     for host in (towards, *_DOCUMENTATION):
         with suppress(OSError, ValueError):
-            if host and not ipaddress.ip_address(address := way_to(host)).is_loopback:
+            if host and not ip_address(address := way_to(host)).is_loopback:
                 return address
     return _LOOPBACK

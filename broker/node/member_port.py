@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 from broker.config.axis2 import OWN_ADDRESS
 from broker.config.configuration import Configuration
 from broker.errors import ConfigError
-from broker.machine.address import EVERY_ADDRESS, endpoint
+from broker.machine.address import EVERY_ADDRESS, endpoint, ip_address
 from broker.machine.own_address import own_address
 
 _PORTS: Final = 100
@@ -58,8 +57,7 @@ def open_member_port(config: Configuration) -> MemberPort:
                 f" localMemberHost of axis2.xml to an address of this machine, such as {own_address()}"
             ) from error
         told = clustering.local_member_port if clustering.local_member_bind_port else sockets[0].getsockname()[1]
-        addresses = [ipaddress.ip_address(each.getsockname()[0].partition("%")[0]) for each in sockets]
-        is_loopback = all(address.is_loopback for address in addresses)
+        is_loopback = all(ip_address(each.getsockname()[0]).is_loopback for each in sockets)
         if not is_loopback and not config.coordination.cluster_secret.get_secret_value():
             for each in sockets:
                 each.close()

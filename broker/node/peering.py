@@ -13,7 +13,9 @@ from broker.config.configuration import Configuration
 from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.peering.calls import MemberCalls, PeerRefused
 from broker.coordination.peering.greeting import ClusterTerms
+from broker.coordination.peering.line_limit import LineLimit
 from broker.coordination.peering.security import encrypted, plain
+from broker.coordination.peering.unregistered import Unregistered
 from broker.coordination.peering.unseen import Unseen
 from broker.coordination.peering.view import Detector, PeerView
 from broker.errors import ConfigError
@@ -73,7 +75,8 @@ class Peering:
         self._security = plain(secret) if port.is_loopback or secret is None else encrypted(secret)
         self._terms = ClusterTerms(config.axis2.clustering.domain, config.minimum_cluster_size, database)
         self._detector = detector(config)
-        self._strangers: dict[Incarnation, tuple[float, float]] = {}
+        self._unregistered = Unregistered(self._detector.silence)
+        self._lines = LineLimit()
         self._unseen = Unseen(self._detector.silence)
         self._view: PeerView
         self._calls: MemberCalls | None = None
@@ -140,19 +143,11 @@ class Peering:
         self._agent.on_view()
         self._look_for_unseen()
         living, members = self._agent.living, self._view.members()
-        strangers = {each: seen for each, seen in self._strangers.items() if each in members and each not in living}
-        now, beat = self._clock.monotonic(), self._detector.silence / 2
-        for member in members:
-            if member in living:
-                continue
-            since, asked_at = strangers.get(member, (now, now - beat))
-            if now - asked_at >= beat / 4:  # it may have registered since the rows of all nodes were read
-                self._agent.on_hint()
-                asked_at = now
-            strangers[member] = since, asked_at
-            if since != now and since <= now - 2 * beat < since + beat / 4:
-                self._warn(member)
-        self._strangers = strangers
+        asks, missed = self._unregistered.on_look(members, living, self._clock.monotonic())
+        if asks:
+            self._agent.on_hint()
+        for member in missed:
+            self._warn(member)
 
     def _look_for_unseen(self) -> None:
         """Say of each node that lives in the database, and is not seen among the peers, that it is so."""
@@ -168,10 +163,16 @@ class Peering:
             )
 
     def _warn(self, member: Incarnation) -> None:
+        left_out = self._lines.take(self._clock.monotonic())
+        if left_out is None:
+            return
+        greeting = self._view.members()[member]
         _log.warning(
             "A node is not taken for a member",
             node=member.node_id,
+            peer=endpoint(*greeting.address),
             reason="it answers its peers, and this node does not find it in the database",
-            its_database=self._view.members()[member].terms.database,
+            its_database=greeting.terms.database,
             database=self._terms.database,
+            **({"lines_left_out": left_out} if left_out else {}),
         )

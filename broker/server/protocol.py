@@ -6,7 +6,6 @@ One write per turn of the loop; reading pauses where something further in is ful
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from dataclasses import replace
 from typing import Any, Final, Protocol, cast
@@ -19,7 +18,7 @@ from broker.amqp.handshake import Peer
 from broker.amqp.profile import CORDILLERA, Profile
 from broker.clock import Clock
 from broker.config.ssl_connection import CertificateLogin
-from broker.machine.address import endpoint
+from broker.machine.address import endpoint, ip_address
 from broker.server.back_pressure import BackPressure
 from broker.server.certificate_login import certificate_user
 from broker.server.timers import Timers
@@ -150,7 +149,7 @@ class AmqpProtocol(asyncio.Protocol):
         cipher = None if tls is None else tls.cipher()
         return replace(
             peer,
-            local_host=str(_address(local[0])) if isinstance(local, tuple) else "",
+            local_host=str(ip_address(local[0])) if isinstance(local, tuple) else "",
             local_port=local[1] if isinstance(local, tuple) else 0,
             since_ms=self._server.clock.wall_ms(),
             tls=None if cipher is None else (tls.version(), cipher[0]),
@@ -402,10 +401,5 @@ class AmqpProtocol(asyncio.Protocol):
 def _peer(peername: Any, certificate_user: str = "") -> Peer:
     if not isinstance(peername, tuple):
         return Peer("local", True, "local", certificate_user)
-    address = _address(peername[0])
+    address = ip_address(peername[0])
     return Peer(endpoint(*peername[:2]), address.is_loopback, str(address), certificate_user, peername[1])
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address

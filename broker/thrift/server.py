@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
 
 from broker.errors import ConfigError
-from broker.machine.address import endpoint
+from broker.machine.address import endpoint, ip_address
 from broker.machine.listener import Room, SocketListener
 from broker.machine.own_address import own_address
 from broker.ports.cluster import SlotService
@@ -130,7 +129,7 @@ def require_reachable(host: str, names: Sequence[Any], *, is_authenticated: bool
     those of its sockets.
     """
     # The bound addresses are checked, not the name: "0" and an empty name are wildcards too.
-    addresses = [ipaddress.ip_address(name[0]) for name in names]
+    addresses = [ip_address(name[0]) for name in names]
     if any(address.is_unspecified for address in addresses):
         raise ConfigError(f"coordination/thriftServerHost '{host}' cannot be reached by other nodes; name one address")
     if not is_authenticated and not all(address.is_loopback for address in addresses):

@@ -12,6 +12,7 @@ import structlog
 
 from broker.clock import Clock
 from broker.coordination.peering.greeting import Address, Greeting, decode, encode
+from broker.coordination.peering.line_limit import LineLimit
 from broker.coordination.peering.link import LinkLost, PeerLink
 from broker.coordination.peering.security import PeerSecurity
 from broker.coordination.peering.server import PeerServer
@@ -22,6 +23,7 @@ from broker.machine.address import endpoint
 from broker.machine.faults import MACHINE_FAULTS, MachineFaults
 from broker.machine.host_names import HostNames
 from broker.machine.listener import Room
+from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Unauthorized
 
 _log = structlog.get_logger(__name__)
@@ -67,6 +69,8 @@ class MemberCalls:
         self._links: dict[Address, PeerLink] = {}
         self._names = names or HostNames()
         self._told: dict[object, str] = {}
+        self._lines = LineLimit()
+        self._named: dict[Address, Address] = {}
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._server = PeerServer(security, self._answer, tasks, idle_timeout=_IDLE * detector.silence, room=room)
@@ -90,6 +94,7 @@ class MemberCalls:
                 with faults:
                     self._changed.clear()
                     now = self._clock.monotonic()
+                    self._drop_links()
                     for address in self.view.due(now):
                         calls.create_task(self._call(address, now), name=f"peer {endpoint(*address)}")
                     self._on_change()
@@ -107,12 +112,18 @@ class MemberCalls:
     async def _call(self, address: Address, asked_at: float) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._ask(address, {_CALL: encode(self.view.greeting())})
-            self._tell(address, self._on_answer(address, answer, asked_at))
+                found = await self._names.addresses(address[0])
+                if len(found) > 1:
+                    answer = None
+                    self._on_addresses(address, found, asked_at)
+                else:
+                    answer = await self._ask(address, {_CALL: encode(self.view.greeting())})
+            if answer is not None:
+                self._tell(address, self._on_answer(address, answer, asked_at))
         except Unauthorized as error:
             # Whoever is there has not proved the secret: it keeps this node from nothing (ADR 77).
             self.view.on_failed(address, asked_at=asked_at, now=self._clock.monotonic())
-            self._unanswered.on_answer(address)
+            self._unanswered.on_answer(self._name_of(address))
             self._tell(address, f"{_STRANGER}; it says: {error}", kind=_STRANGER)
         except (*MACHINE_FAULTS, LinkLost, ValueError) as error:  # TimeoutError is an OSError
             self.view.on_failed(address, asked_at=asked_at, now=self._clock.monotonic())
@@ -120,6 +131,23 @@ class MemberCalls:
         if self.view.is_settled:
             self._settled.set()
         self._changed.set()
+
+    def _on_addresses(self, name: Address, found: Sequence[str], asked_at: float) -> None:
+        """A name has several addresses, each of which may be another node's: all of them are called from now on."""
+        addresses = [(each, name[1]) for each in found]
+        if name in self._well_known:
+            self._named = {each: of for each, of in self._named.items() if of != name}
+            self._named |= dict.fromkeys(addresses, name)
+        self.view.on_addresses(name, addresses, asked_at=asked_at, now=self._clock.monotonic())
+
+    def _name_of(self, address: Address) -> Address:
+        """Return how the configuration calls an address that one of its names has."""
+        return self._named.get(address, address)
+
+    def _drop_links(self) -> None:
+        """Close the connections to addresses that are called no more."""
+        for address in [each for each in self._links if not self.view.knows(each)]:
+            self._links.pop(address).close()
 
     def _on_failed(self, address: Address, error: BaseException) -> None:
         """Say that nobody has ever answered at an address that the configuration names, once it is so for a while."""
@@ -129,6 +157,7 @@ class MemberCalls:
         elif isinstance(error, OSError) and error.strerror:
             reason = error.strerror  # without the address, which would be another one each time
         _log.debug("a peer does not answer", address=endpoint(*address), reason=reason)
+        address = self._name_of(address)
         if address not in self._well_known:
             return
         seconds = self._unanswered.on_failed(address, reason, self._clock.monotonic())
@@ -144,7 +173,7 @@ class MemberCalls:
     def _on_answer(self, address: Address, answer: Mapping[str, Any], asked_at: float) -> str:
         """Report an answer; return why it makes no member. Raises ValueError when it cannot be read."""
         now = self._clock.monotonic()
-        self._unanswered.on_answer(address)
+        self._unanswered.on_answer(self._name_of(address))
         if _REFUSED in answer:
             reason = str(answer[_REFUSED])[:500]
             self.view.on_refused(address, reason, asked_at=asked_at, now=now)
@@ -174,17 +203,28 @@ class MemberCalls:
 
     # Calls of peers
 
-    def _answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _answer(self, message: Mapping[str, Any], peer: str) -> Mapping[str, Any]:
         greeting = decode(message.get(_CALL))
         reason = self.view.on_call(greeting, self._clock.monotonic())
-        self._tell(greeting.incarnation, reason)
+        self._tell(greeting.incarnation, reason, peer=peer)
         self._changed.set()
         return {_REFUSED: reason} if reason else {_CALL: encode(self.view.greeting())}
 
-    def _tell(self, peer: Address | object, reason: str, *, kind: str = "") -> None:
-        """Log why a peer is no member when that is another reason, or of another kind, than before."""
-        if self._is_new(peer, kind or reason) and reason:
-            _log.warning("A node is not taken for a member", node=_name(peer), reason=reason)
+    def _tell(self, node: Address | Incarnation, reason: str, *, kind: str = "", peer: str = "") -> None:
+        """Log why a node is no member when that is another reason, or of another kind, than before.
+
+        `peer` is where its call came from.
+        """
+        if not self._is_new(node, kind or reason) or not reason:
+            return
+        left_out = self._lines.take(self._clock.monotonic())
+        if left_out is None:
+            del self._told[node]
+            return
+        more = {"peer": peer} if peer else {}
+        if left_out:
+            more["lines_left_out"] = str(left_out)
+        _log.warning("A node is not taken for a member", node=_name(node), reason=reason, **more)
 
     def _tell_of_times(self, other: Greeting) -> None:
         node_id = other.incarnation.node_id
@@ -208,9 +248,5 @@ class MemberCalls:
         return True
 
 
-def _name(peer: object) -> str:
-    match peer:
-        case (str() as host, int() as port):
-            return endpoint(host, port)
-        case _:
-            return str(getattr(peer, "node_id", peer))
+def _name(node: Address | Incarnation) -> str:
+    return node.node_id if isinstance(node, Incarnation) else endpoint(*node)

@@ -5,7 +5,6 @@ Pure: records, their JSON, and a comparison.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from broker.machine.address import endpoint
+from broker.machine.address import endpoint, ip_address
 from broker.ports.cluster_rows import Incarnation
 
 Address: TypeAlias = tuple[str, int]
@@ -166,7 +165,7 @@ def _minimum(greeting: Greeting) -> str:
 @lru_cache(MOST_ADDRESSES)
 def _is_loopback(host: str) -> bool:
     with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     return host == "localhost"
 
 

@@ -48,7 +48,7 @@ class PeerLink(asyncio.Protocol):
         except ssl.SSLError as error:
             if error.reason in _IN_THE_CLEAR:
                 raise LinkLost(f"it speaks no TLS, and this node does, beyond loopback: {ADVICE}") from error
-            raise
+            raise LinkLost(f"the TLS handshake has failed ({error.reason or error})") from error
         link._is_in_the_clear = security.client is None
         if security.secret is not None:
             try:
@@ -86,6 +86,8 @@ class PeerLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         reason = str(exc) if exc else "the peer closed the connection"
+        if isinstance(exc, ssl.SSLError):
+            reason = f"the peer sent what is no TLS ({exc.reason or exc})"
         if self._is_in_the_clear and not self._has_heard:
             reason += ", and had said nothing: it may speak TLS, as beyond loopback, which this node does not"
         self._fail(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -21,6 +22,7 @@ from broker.coordination.peering.frames import (
 from broker.coordination.peering.greeting import dump, load
 from broker.coordination.peering.security import PeerSecurity
 from broker.machine.address import endpoint
+from broker.machine.handshake_failures import handshake_failure
 from broker.machine.listener import Room, SocketListener
 from broker.ports.peer_calls import Unauthorized
 from broker.thrift.secret import Admission
@@ -30,8 +32,10 @@ _log = structlog.get_logger(__name__)
 MOST_CONNECTIONS: Final = 600
 ADMISSION_TIMEOUT: Final = 5.0
 
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Returns the answer to a message of a peer that is admitted. Raises ValueError for one that cannot be read."""
+Answer = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
+"""Returns the answer to a message of a peer that is admitted, and where it is. Raises ValueError for a message that
+cannot be read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class PeerSession(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if isinstance(exc, ssl.SSLError):
+            _log.warning("a peer sent what cannot be read", peer=self.peer, reason=handshake_failure(exc))
         self._terms.on_lost(self)
 
     def abort(self) -> None:
@@ -107,7 +113,7 @@ class PeerSession(asyncio.Protocol):
             self._write(self._admit(message))
             return
         self._wait(self._terms.idle_timeout)
-        self._write(self._terms.answer(message))
+        self._write(self._terms.answer(message, self.peer))
 
     def _admit(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the answer to a step of the authentication. Raises `Unauthorized`."""
@@ -130,10 +136,11 @@ class PeerSession(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
 
-def _octets(text: object) -> bytes:
-    if not isinstance(text, str):
-        raise Unauthorized("what should be octets in hexadecimal digits is something else")
-    return bytes.fromhex(text)
+def _octets(text: Any) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except (TypeError, ValueError):
+        raise Unauthorized("what should be octets in hexadecimal digits is something else") from None
 
 
 class PeerServer:

@@ -6,12 +6,13 @@ it was made, and comes again at `next_deadline`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
 from broker.coordination.peering.greeting import MOST_ADDRESSES, MOST_RANK, Address, ClusterTerms, Greeting, objection
+from broker.machine.address import is_name as _is_name
 from broker.ports.cluster_rows import Incarnation
 
 MOST_CONTACTS: Final = 2 * MOST_ADDRESSES
@@ -35,6 +36,7 @@ class _Contact:
     """An address, and what is known of who is there."""
 
     is_well_known: bool
+    is_name: bool
     due: float
     kept_until: float
     asked_at: float | None = None
@@ -45,6 +47,11 @@ class _Contact:
     refusal: str = ""
     is_own: bool = False
     was_tried: bool = False
+
+    @property
+    def is_called(self) -> bool:
+        """Is it to be called, when it is due? This node's own address is not; its name may become another's, too."""
+        return self.asked_at is None and (self.is_name or not self.is_own)
 
 
 class PeerView:
@@ -82,9 +89,10 @@ class PeerView:
         self._highest = 0
         self._looked_at = now
         self._contacts: dict[Address, _Contact] = {}
+        self._living: Collection[Incarnation] = ()
         for each in well_known:
             if each != address:
-                self._contacts[each] = _Contact(True, now, inf)
+                self._contacts[each] = _Contact(True, _is_name(each[0]), now, inf)
         self._settle()
 
     # Calls to others
@@ -113,7 +121,7 @@ class PeerView:
         self.on_time(now)
         due: list[Address] = []
         for address, contact in self._contacts.items():
-            if contact.asked_at is None and not contact.is_own and now >= contact.due and len(due) < _CALLS_AT_ONCE:
+            if contact.is_called and now >= contact.due and len(due) < _CALLS_AT_ONCE:
                 contact.asked_at = now
                 due.append(address)
         return due
@@ -140,9 +148,23 @@ class PeerView:
             contact.kept_until = max(contact.kept_until, now + _KEPT * self._detector.silence)
             self._highest = max(self._highest, greeting.rank)
             for known in (greeting.address, *greeting.known):
-                self._learn(known, now)
+                if known != self._address and self._learn(known, now) is None:
+                    break
         self._settle()
         return contact.refusal
+
+    def on_addresses(self, address: Address, found: Sequence[Address], *, asked_at: float, now: float) -> None:
+        """The name of an address has several addresses: each of them is called instead. The node's own, and some where
+        nobody is, may be among them.
+        """
+        named = self._done(address, asked_at, now)
+        if named is None:
+            return
+        for each in found[:MOST_ADDRESSES]:
+            contact = self._learn(each, now)
+            if contact is not None:
+                contact.is_well_known |= named.is_well_known
+        self._settle()
 
     def on_refused(self, address: Address, reason: str, *, asked_at: float, now: float) -> None:
         """Who is there does not take this node for a member."""
@@ -187,11 +209,16 @@ class PeerView:
         """Return why those who were called are no members, by address."""
         return {address: contact.refusal for address, contact in self._contacts.items() if contact.refusal}
 
+    def knows(self, address: Address) -> bool:
+        """Is the address to be called, now or later?"""
+        return address in self._contacts
+
     def includes(self, member: Incarnation) -> bool:
         return any(each.greeting is not None and each.greeting.incarnation == member for each in self._fresh())
 
     def is_nominated(self, living: Collection[Incarnation]) -> bool:
         """Is this node the oldest of those that may lead?"""
+        self._living = living
         if not self.rank or not self._may_lead():
             return False
         own = self.rank, self.incarnation.node_id
@@ -205,7 +232,7 @@ class PeerView:
         """Return when a call is due, or a member is gone unless it answers."""
         deadlines = [self._looked_at + self._detector.silence / 4]
         for contact in self._contacts.values():
-            if contact.asked_at is None and not contact.is_own:
+            if contact.is_called:
                 deadlines.append(contact.due)
             if contact.greeting is not None and (end := contact.answered_at + self._detector.silence) > self._looked_at:
                 deadlines.append(end)
@@ -231,11 +258,23 @@ class PeerView:
             return None
         contact = self._contacts.get(address)
         if contact is None:
-            if len(self._contacts) >= MOST_CONTACTS:
+            if len(self._contacts) >= MOST_CONTACTS and not self._make_room():
                 return None
-            contact = self._contacts[address] = _Contact(False, now, 0.0)
+            contact = self._contacts[address] = _Contact(False, _is_name(address[0]), now, 0.0)
         contact.kept_until = max(contact.kept_until, now + _KEPT * self._detector.silence)
         return contact
+
+    def _make_room(self) -> bool:
+        """Forget the oldest address where no living node of the cluster answers and that no configuration names.
+
+        Return whether there was one; those that are being called stay.
+        """
+        for address, contact in self._contacts.items():
+            is_member = contact.greeting is not None and contact.greeting.incarnation in self._living
+            if not (is_member or contact.is_well_known or contact.asked_at is not None):
+                del self._contacts[address]
+                return True
+        return False
 
     def _settle(self) -> None:
         """Take a place behind all that are known, once every well-known member was called."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from structlog.testing import capture_logs
 from broker.clock import SystemClock
 from broker.coordination.peering.calls import MemberCalls, PeerRefused
 from broker.coordination.peering.frames import frame
-from broker.coordination.peering.greeting import Address, ClusterTerms
+from broker.coordination.peering.greeting import Address, ClusterTerms, encode
 from broker.coordination.peering.link import LinkLost, PeerLink
 from broker.coordination.peering.security import PeerSecurity, encrypted, plain
 from broker.coordination.peering.view import Detector, PeerView
@@ -31,9 +33,9 @@ DETECTOR = Detector(0.02, 2.0)
 HOST = "127.0.0.1"
 
 
-def bound() -> socket.socket:
+def bound(address: Address = (HOST, 0)) -> socket.socket:
     found = socket.socket()
-    found.bind((HOST, 0))
+    found.bind(address)
     found.listen()
     found.setblocking(False)
     return found
@@ -51,8 +53,10 @@ class Node:
         domain: str = "d",
         room: Room | None = None,
         detector: Detector = DETECTOR,
+        at: Address = (HOST, 0),
+        names: HostNames | None = None,
     ) -> None:
-        self.socket = bound()
+        self.socket = bound(at)
         self.address: Address = self.socket.getsockname()
         clock = SystemClock()
         self.view = PeerView(
@@ -68,7 +72,7 @@ class Node:
         )
         self.changed = asyncio.Event()
         self.calls = MemberCalls(
-            self.view, detector, security, clock, tasks, room or Room(), on_change=self.changed.set
+            self.view, detector, security, clock, tasks, room or Room(), on_change=self.changed.set, names=names
         )
         self.calls.listen([self.socket])
         self.task = tasks.create_task(self.calls.run())
@@ -309,6 +313,79 @@ async def stranger(answers: Callable[[], bytes]) -> tuple[asyncio.Server, Addres
 
     server = await asyncio.start_server(answered, HOST, 0)
     return server, server.sockets[0].getsockname()
+
+
+def test_a_name_with_several_addresses_finds_whoever_answers_at_any_of_them() -> None:
+    """Its first address was the node's own or silent, and the others were never tried."""
+
+    async def main() -> None:
+        names = HostNames(lambda _: ("127.0.0.3", "127.0.0.4", "127.0.0.2"))
+        async with asyncio.TaskGroup() as tasks:
+            a = Node("a", tasks, plain(SECRET), [], at=("127.0.0.2", 0))
+            port = a.address[1]
+            silent = bound(("127.0.0.4", port))
+            b = Node("b", tasks, plain(SECRET), [("all.example", port)], at=("127.0.0.3", port), names=names)
+            await b.sees("a")
+            await a.sees("b")
+            await b.calls.first_round()
+            assert b.view.rank > a.view.rank
+            for node in (a, b):
+                node.close()
+            silent.close()
+
+    run(main())
+
+
+def test_octets_that_are_no_tls_after_the_handshake_are_told_with_who_sent_them() -> None:
+    async def main() -> None:
+        async with nodes(encrypted(SECRET), encrypted(SECRET)) as (a, b):
+            await b.sees("a")
+            link = await PeerLink.open(*a.address, encrypted(SECRET), HostNames())
+            own = link._transport.get_extra_info("sockname")
+            raw = socket.socket(fileno=os.dup(link._transport.get_extra_info("socket").fileno()))
+            with capture_logs() as logs:
+                raw.send(b"no TLS at all, whatever this is")
+                async with asyncio.timeout(10):
+                    with pytest.raises(LinkLost):
+                        while True:
+                            await link.call({})
+            raw.close()
+            link.close()
+        (told,) = [line for line in logs if line["event"] == "a peer sent what cannot be read"]
+        assert told["peer"] == f"{own[0]}:{own[1]}"
+        assert "_ssl.c" not in told["reason"]
+        assert "TLS" in told["reason"]
+
+    run(main())
+
+
+def test_what_should_be_hexadecimal_is_refused_in_words() -> None:
+    async def main() -> None:
+        async with nodes(plain(SECRET)) as (a,):
+            reader, writer = await asyncio.open_connection(*a.address)
+            writer.write(frame(json.dumps({"challenge": "no digits"}).encode()))
+            assert b"what should be octets in hexadecimal digits is something else" in await reader.read()
+            writer.close()
+
+    run(main())
+
+
+def test_a_peer_with_ever_new_names_does_not_fill_the_log() -> None:
+    async def main() -> None:
+        async with nodes(plain(None), domains="d") as (a,):
+            with capture_logs() as logs:
+                link = await PeerLink.open(*a.address, plain(None), HostNames())
+                own = link._transport.get_extra_info("sockname")
+                for number in range(50):
+                    other = replace(a.view.greeting(), incarnation=Incarnation(f"n{number}", "1"))
+                    other = replace(other, terms=ClusterTerms("another", 1))
+                    await link.call({"greeting": encode(other)})
+                link.close()
+        told = [line for line in logs if line["event"] == "A node is not taken for a member"]
+        assert len(told) == 10
+        assert {line["peer"] for line in told} == {f"{own[0]}:{own[1]}"}
+
+    run(main())
 
 
 @pytest.mark.parametrize("answer", ['{{"unauthorized":"go away {}"}}', '{{"refused":"go away {}"}}'])

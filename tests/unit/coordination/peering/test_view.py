@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from broker.coordination.peering.greeting import MOST_RANK, Address, ClusterTerms, Greeting, decode, encode
-from broker.coordination.peering.view import Detector, PeerView
+from broker.coordination.peering.view import Detector, PeerView, _Contact
 from broker.ports.cluster_rows import Incarnation
 
 TERMS = ClusterTerms("d", 1)
@@ -195,6 +197,80 @@ def test_an_address_that_no_configuration_names_is_forgotten_when_nobody_answers
     assert node.call(a=greeting("a")) == ["a"]
 
 
+def test_each_address_of_a_name_is_a_contact_and_the_place_in_the_order_waits_for_all_of_them() -> None:
+    """The first address of a name was this node's own, and the others were never called."""
+    node = Node("")
+    node.view = PeerView(
+        node.view.incarnation,
+        ("b.example", 4000),
+        ("10.0.0.2", 7611),
+        TERMS,
+        [("all.example", 4000)],
+        DETECTOR,
+        may_lead=lambda: True,
+        jitter=lambda: 1.0,
+        now=node.now,
+    )
+    ((name, port),) = node.view.due(node.now)
+    found = [address(each) for each in "bca"]
+    node.view.on_addresses((name, port), found, asked_at=node.now, now=node.now)
+    assert not node.view.is_settled
+    called = node.view.due(node.now)
+    assert called == found
+    node.view.on_answer(called[0], greeting("b"), asked_at=node.now, now=node.now)
+    node.view.on_failed(called[1], asked_at=node.now, now=node.now)
+    assert not node.view.is_settled
+    node.view.on_answer(called[2], greeting("a", 7), asked_at=node.now, now=node.now)
+    assert node.view.rank == 8
+    assert node.seen == "a"
+    node.now += DETECTOR.interval
+    assert node.view.due(node.now) == [(name, port), address("c"), address("a")], "its own address is left alone"
+
+
+def test_a_name_that_has_had_one_address_keeps_its_member_until_its_addresses_answer() -> None:
+    node = Node("")
+    node.view._contacts[("all.example", 4000)] = _Contact(True, True, node.now, math.inf)
+    (name,) = node.view.due(node.now)
+    node.view.on_answer(name, greeting("a"), asked_at=node.now, now=node.now)
+    node.now += DETECTOR.interval
+    node.view.due(node.now)
+    node.view.on_addresses(name, [address("a"), address("c")], asked_at=node.now, now=node.now)
+    assert node.seen == "a"
+
+
+def test_a_name_that_is_this_nodes_own_may_become_anothers_too() -> None:
+    node = Node("")
+    node.view._contacts[("all.example", 4000)] = _Contact(True, True, node.now, math.inf)
+    (name,) = node.view.due(node.now)
+    node.view.on_answer(name, greeting("b"), asked_at=node.now, now=node.now)
+    node.now += DETECTOR.interval
+    assert node.view.due(node.now) == [name]
+
+
+def test_addresses_that_nobody_of_the_cluster_has_take_no_place_of_a_member() -> None:
+    """A peer that is not in the database filled all places with addresses, and members were not learned of."""
+    node = Node("a")
+    assert not node.is_nominated("abd")
+    node.view.on_call(greeting("d"), node.now)
+    node.view.on_call(greeting("z"), node.now)
+    for number in range(4):
+        known = tuple((f"10.{number}.{each}.1", 4000) for each in range(250))
+        answers = {address("a"): greeting("a"), address("d"): greeting("d"), address("z"): greeting("z")}
+        answers[address("z")] = replace(greeting("z"), known=known)
+        while due := node.view.due(node.now):
+            for each in due:
+                if each in answers:
+                    node.view.on_answer(each, answers[each], asked_at=node.now, now=node.now)
+                else:
+                    node.view.on_failed(each, asked_at=node.now, now=node.now)
+        node.now += DETECTOR.interval
+    assert len(node.view._contacts) == 512
+    assert node.seen.startswith("ad")
+    node.view.on_call(greeting("c"), node.now)
+    assert node.view.due(node.now)
+    assert node.view.knows(address("c")), "a member that calls is learned of"
+
+
 def test_addresses_without_number_are_not_learned() -> None:
     node = Node("a")
     for number in range(1000):
@@ -203,3 +279,5 @@ def test_addresses_without_number_are_not_learned() -> None:
         )
     assert len(node.view._contacts) == 512
     assert len(node.view.due(node.now)) == 64
+    assert node.view.knows(address("a")), "the configuration names it"
+    assert node.view.knows(("h999", 1)), "the newest is tried"
