@@ -36,7 +36,7 @@ LINES = {
         "6 readings are still there",
     ],
     "message_groups": [
-        "the first messages were: large 0, small 0, tiny 0\n",
+        "the first messages were: large 0, small 0, tiny 0",
         "large: in order",
         "small: in order",
         "tiny: in order",
