@@ -43,6 +43,7 @@ class AroundNode:
         self._server = server
         self._node_id = node_id
         self.clustering = incarnation.config.is_clustered
+        self.minimum_cluster_size = incarnation.config.minimum_cluster_size
         self.certificates: dict[str, Callable[[], float | None]] = {}
         """Returns when the certificate of a listener ends, by the listener."""
 

@@ -83,6 +83,7 @@ class Around:
 
     def __init__(self) -> None:
         self.clustering = False
+        self.minimum_cluster_size = 1
         self.reason = ""
         self.store_facts = StoreFacts(description="memory")
         self.known = [Member("NODE:1", "", 0, True, True)]

@@ -57,9 +57,17 @@ async def check_vhosts(node: ManagedNode, call: Call) -> Any:
 
 
 async def check_quorum(node: ManagedNode, call: Call) -> Any:
-    """All nodes share one store: no node's end loses a message or stops a queue."""
-    if len(node.facts.members()) == 1:
+    """All nodes share one store: no node's end loses a message or stops a queue. But the others stop taking clients when
+    too few are left.
+    """
+    minimum, others = node.facts.minimum_cluster_size, len(node.facts.members()) - 1
+    if node.broker.refusal:
+        return {**_OK, "reason": node.broker.refusal}
+    if not others:
         return {**_OK, "reason": "single node cluster"}
+    if others < minimum:
+        members = "1 living member" if others == 1 else f"{others} living members"
+        return failed(f"without this node there is no more than {members}, and minimumClusterSize is {minimum}")
     return _OK
 
 

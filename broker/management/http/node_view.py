@@ -99,6 +99,8 @@ class NodeFacts(Protocol):
     """The machine, the store and the cluster around a node."""
 
     clustering: bool
+    minimum_cluster_size: int
+    """Below it nodes take no clients; 1 where partitions are not detected."""
 
     @property
     def drain(self) -> Drainable:

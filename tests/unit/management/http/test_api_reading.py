@@ -22,6 +22,7 @@ from broker.codec.methods import (
 )
 from broker.management.figures.merging import Elsewhere
 from broker.management.http.api import Api
+from broker.management.http.node_view import Member
 from tests.support.http_api import HttpNode
 from tests.support.shapes import differences
 
@@ -358,6 +359,23 @@ def test_what_is_not_well_is_answered_with_503_and_why() -> None:
         answer = node.ask("GET", f"/api/health/checks/{path}")
         assert answer.status == 503
         assert f'"missing":{missing!r}'.replace("'", '"').encode() in answer.body
+
+
+def test_a_node_without_which_too_few_are_left_should_not_be_stopped() -> None:
+    node = HttpNode()
+    node.around.minimum_cluster_size = 2
+    node.around.known = [Member(f"NODE:{number}", "", 0, number == 1, number == 1) for number in (1, 2)]
+    answer = node.ask("GET", "/api/health/checks/node-is-quorum-critical")
+    assert answer.status == 503
+    assert b"without this node there is no more than 1 living member, and minimumClusterSize is 2" in answer.body
+    node.around.known.append(Member("NODE:3", "", 0, False, False))
+    assert node.get("/health/checks/node-is-quorum-critical") == {"status": "ok"}
+    node.around.known = node.around.known[:1]
+    node.node.broker.refusal = "this node sees 1 living member of its cluster"
+    assert node.get("/health/checks/node-is-quorum-critical") == {
+        "status": "ok",
+        "reason": "this node sees 1 living member of its cluster",
+    }
 
 
 class Others:
