@@ -54,7 +54,11 @@ def test_both_ways_lead_to_the_same_node(broker: BrokerProcess, brokerctl: Calla
     code, out, _ = brokerctl("--config", str(broker.config), "get", "orders", "--ack", "--count", "9", "--json")
     assert (code, [each["payload"] for each in json.loads(out)]) == (0, ["one", "two"])
     assert brokerctl(*control, "check", "--all")[0] == 0
-    assert brokerctl(*control, "status", "--json")[0] == 0
+    assert "takes clients\tyes\n" in brokerctl(*control, "status")[1]
+    assert brokerctl(*control, "drain")[0] == 0
+    assert "takes clients\tno: the node is drained and takes no clients\n" in brokerctl(*control, "status")[1]
+    assert "is drained" in json.loads(brokerctl(*http, "status", "--json")[1])["refuses_clients"]
+    assert brokerctl(*control, "revive")[0] == 0
     assert brokerctl(*control, "subscriptions", "ls") == (0, "id\n", "")
     code, _, error = brokerctl("--url", http[1].replace("guest:guest", "guest:wrong"), "list_queues")
     assert (code, error.count("\n")) == (77, 1)

@@ -34,11 +34,14 @@ def status(session: CommandSession) -> None:
     overview = session.get("/overview")
     nodes = session.rows("/nodes")
     own = next((each for each in nodes if each["name"] == overview["node"]), {})
-    session.show({**overview, "nodes": nodes}, _status(overview, nodes, own))
+    code, service = session.ask("GET", _CHECKS["in service"])
+    refusal = (service or {}).get("reason", "") if code == 503 else ""
+    shown = {**overview, "nodes": nodes, "refuses_clients": refusal}
+    session.show(shown, _status(overview, nodes, own, refusal))
 
 
 def _status(
-    overview: Mapping[str, Any], nodes: list[dict[str, Any]], own: Mapping[str, Any]
+    overview: Mapping[str, Any], nodes: list[dict[str, Any]], own: Mapping[str, Any], refusal: str
 ) -> Iterator[tuple[str, Any]]:
     yield "node", overview["node"]
     yield "cluster", overview["cluster_name"]
@@ -48,6 +51,7 @@ def _status(
     yield "memory", f"{own.get('mem_used', 0) / 2**20:.0f} MiB"
     alarms = [kind for kind, key in (("memory", "mem_alarm"), ("disk", "disk_free_alarm")) if own.get(key)]
     yield "alarms", ", ".join(alarms) or "none"
+    yield "takes clients", f"no: {refusal}" if refusal else "yes"
     yield "nodes", len(nodes)
     for name, count in overview["object_totals"].items():
         yield name, count

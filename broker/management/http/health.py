@@ -57,8 +57,8 @@ async def check_vhosts(node: ManagedNode, call: Call) -> Any:
 
 
 async def check_quorum(node: ManagedNode, call: Call) -> Any:
-    """All nodes share one store: no node's end loses a message or stops a queue. But the others stop taking clients when
-    too few are left.
+    """All nodes share one store: no node's end loses a message or stops a queue. But too few that are left take no
+    clients.
     """
     minimum, others = node.facts.minimum_cluster_size, len(node.facts.members()) - 1
     if node.broker.refusal:
