@@ -53,7 +53,7 @@ def first_violation(plant: Plant, seeds: Iterable[int], *, is_cut: bool = False)
     return None
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, 1, *(pytest.param(part, marks=pytest.mark.slow) for part in (2, 3))])
 def test_a_thousand_schedules_of_faults_break_no_invariant(part: int) -> None:
     hold(map(draw, range(part, SCHEDULES, 4)))
 
