@@ -340,6 +340,8 @@ class Clustered:
             purge=parts.journal.purge,
             on_wanted=self._slots.on_wanted,
             peers=self._peers.members,
+            apart=lambda: self._agent.apart,
+            is_trusted=self._agent.is_trusted,
             caller=self._peers.caller,
             apply_timeout=3 * config.coordination.rdbms_based_coordination.heartbeat_interval_ms / 1000,
             interval=config.coordination.rdbms_based_cluster_event_synchronization.event_sync_interval_ms / 1000,

@@ -105,6 +105,7 @@ class DistantMessages:
     async def purge(self, queue: Queue) -> int:
         """Delete the queue's ready messages that are not on this node; return how many there were."""
         name, caller, applied = name_of(queue), self._peers.caller(), self._replicator.applied
+        are_some_apart = bool(self._agent.apart)
 
         async def purge_on(service: SlotService) -> int | None:
             try:
@@ -118,7 +119,7 @@ class DistantMessages:
             purges = [tasks.create_task(purge_on(service)) for service in self._peers.others().values()]
         counts = [task.result() for task in purges]
         count = sum(count or 0 for count in counts) + await self._purge_free(queue)
-        if None in counts or self._agent.apart:
+        if None in counts or are_some_apart or self._agent.apart:
             count += await self._purge_by_event(queue)
         queue.set_remote_counts(0, queue.consumer_count - len(queue.consumers), 0)
         return count
@@ -126,10 +127,10 @@ class DistantMessages:
     async def purge_here(self, name: QueueName, last_event_id: int | None) -> int:
         """Purge for another node what this one has of a queue; return how many messages that were.
 
-        Raises `Unavailable` when a purge that came by an event has overtaken this one.
+        Raises `Unavailable` when a purge that came by an event has overtaken this one, or may have: clients may have
+        published since, and what they published would be confirmed as purged.
         """
-        if last_event_id is not None:
-            self._replicator.check_purge(last_event_id)
+        self._replicator.check_purge(last_event_id)
         queue = self._parts.topology.find_queue(name.queue_id)
         if queue is None:
             return 0

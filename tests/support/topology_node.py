@@ -113,6 +113,7 @@ class TopologyNode:
         self.on_push: Callable[[], Any] | None = None
         self.vhosts: dict[str, VirtualHost] = {}
         self.topology = LiveTopology(self.vhosts, self._new_vhost)
+        self.is_trusted = True
         self.replicator = Replicator(
             company.events,
             incarnation,
@@ -126,6 +127,7 @@ class TopologyNode:
             interval=1.0,
             new_token=lambda: str(next(company.tokens)),
             is_cut_off=is_cut_off,
+            is_trusted=lambda: self.is_trusted,
             push_timeout=push_timeout,
             apply_timeout=apply_timeout,
             retry=Retry("waiting", Backoff(0.0, 0.0)),

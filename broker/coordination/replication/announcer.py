@@ -8,7 +8,7 @@ and then applies what was recorded before that, before it serves clients.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -39,8 +39,10 @@ class Announcer:
         pause: float,
         apply_timeout: float,
         events_after: Callable[[int], Sequence[EventRow]] = lambda event_id: (),
+        apart: Callable[[], Collection[Incarnation]] = tuple,
     ) -> None:
         """`own` is this node, `peers` are the other living ones; `read_cursors` reads which events each has applied.
+        Nodes that are `apart` live by the store, and are not seen: they serve clients, and cannot be told.
 
         Seconds: `timeout` is how long a peer may take to answer, `pause` how long a peer that did not is skipped,
         `apply_timeout` how long an event waits for peers that do not answer, unless they cease to live before.
@@ -56,6 +58,7 @@ class Announcer:
         self._pause = pause
         self._apply_timeout = apply_timeout
         self._events_after = events_after
+        self._apart = apart
         self._silent_until: dict[Incarnation, float] = {}
         self._newest = 0
         self._applied: dict[Incarnation, int] = {}
@@ -80,7 +83,7 @@ class Announcer:
             for peer, service in peers.items():
                 if peer not in self._silent_until:
                     pushes.create_task(self._push(peer, service, event_id), name=f"push events to {peer.node_id}")
-        if is_certain and any(self._applied.get(peer, 0) < event_id for peer in peers):
+        if is_certain and any(self._applied.get(peer, 0) < event_id for peer in (*peers, *self._apart())):
             async with self._reading:
                 await self._until_applied(event_id, now, now + self._apply_timeout)
 

@@ -71,6 +71,14 @@ def decode(payload: bytes, kinds: Kinds = KINDS) -> list[Change | Call]:
         raise StoreError(f"an event of topology that makes no sense: {error!r}") from error
 
 
+def takes_messages(payload: bytes) -> bool:
+    """Return whether the event purges a queue, or drops something, which may be a queue with what is in it."""
+    try:
+        return any(isinstance(each, Purge | Drop) for each in decode(payload))
+    except StoreError:
+        return False
+
+
 def _describe(change: Change, kinds: Kinds) -> list[Any]:
     kind = kinds.of(change)
     form, value = (kind.put, change.record) if isinstance(change, Put) else (kind.drop, change.key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -17,7 +17,7 @@ import structlog
 
 from broker.backoff import Backoff
 from broker.coordination.replication.announcer import Announcer
-from broker.coordination.replication.event_codec import Call, Purge, Wanted, decode, encode, encode_call
+from broker.coordination.replication.event_codec import Call, Purge, Wanted, decode, encode, encode_call, takes_messages
 from broker.coordination.replication.pushed_events import PushedEvents
 from broker.errors import BrokerError, StoreUnavailable
 from broker.machine.faults import MachineFaults
@@ -60,6 +60,8 @@ class Replicator:
         interval: float,
         new_token: Callable[[], str],
         is_cut_off: Callable[[], bool] | None = None,
+        apart: Callable[[], Collection[Incarnation]] = tuple,
+        is_trusted: Callable[[], bool] = lambda: True,
         push_timeout: float = 1.0,
         apply_timeout: float = 15.0,
         retry: Retry | None = None,
@@ -69,10 +71,11 @@ class Replicator:
 
         `on_applied` is called after other nodes' changes were applied: queues may dispatch, confirms may go out.
         `purge` is the journal's. `on_wanted` is called with the id of a queue and how many of its messages another node
-        asks for. `peers` returns the other living nodes. Seconds: `interval` between two reads of the
-        event store, `push_timeout` for peers to answer that they have applied an event, `apply_timeout` for those that
-        do not answer to apply it. With `is_cut_off` events are pushed themselves, and the event store is read only when
-        some were missed, or may be: while a living node does not reach this one, or is not reached.
+        asks for. `peers` returns the other living nodes that this one sees, `apart` those that it does not. Seconds:
+        `interval` between two reads of the event store, `push_timeout` for peers to answer that they have applied an
+        event, `apply_timeout` for those that do not answer to apply it. With `is_cut_off` events are pushed themselves,
+        and the event store is read only when some were missed, or may be: while a living node does not reach this one,
+        or is not reached. What takes messages away waits while this node is not trusted: it may have been evicted.
         """
         self._events = events
         self._incarnation = incarnation
@@ -95,9 +98,11 @@ class Replicator:
             pause=interval,
             apply_timeout=apply_timeout,
             events_after=pushed.after,
+            apart=apart,
         )
         self._lock = lock
         self._is_cut_off = is_cut_off
+        self._is_trusted = is_trusted
         self._pushed = pushed
         self._heard = 0
         self._read_at = float("-inf")
@@ -116,6 +121,7 @@ class Replicator:
     async def load(self) -> Topology:
         """Return the recorded topology, with which this node starts."""
         topology, self.applied = await self._retry.until_done(self._events.load)
+        self._purged = self.applied  # there may have been purges among what came before
         return topology
 
     async def show(self) -> None:
@@ -161,11 +167,14 @@ class Replicator:
         if self._is_cut_off is not None:
             self._pushed.add(EventRow(self.applied, self._incarnation, payload))
 
-    def check_purge(self, last_event_id: int) -> None:
-        """Another node that had applied this event asks for a purge. Raises `Unavailable` if one has come by a later
-        event: this one may be the same, late, and then clients have published since.
+    def check_purge(self, last_event_id: int | None) -> None:
+        """Another node that had applied this event asks for a purge; older ones do not say which. Raises `Unavailable`
+        if one has come by a later event: this one may be the same, late, and clients may have published since. So they
+        may if this node may have been evicted: who asked does not wait for it then.
         """
-        if last_event_id < self._purged:
+        if not self._is_trusted():
+            raise Unavailable("this node may have been evicted")
+        if last_event_id is not None and last_event_id < self._purged:
             raise Unavailable("a purge that came by an event has overtaken this one")
 
     async def announce(self, event_id: int, *, is_certain: bool) -> None:
@@ -198,7 +207,7 @@ class Replicator:
         """Apply those of `events` that follow what was applied; the caller holds the lock."""
         before = self.applied
         for event in events:
-            if event.event_id == self.applied + 1 and not self._is_applied(event):
+            if self._must_wait(event) or (event.event_id == self.applied + 1 and not self._is_applied(event)):
                 break
         if self.applied != before:
             await self._finish()
@@ -250,6 +259,8 @@ class Replicator:
         """Apply all new events; the caller holds the lock."""
         while True:
             page = await self._events.events(self.applied, _PAGE)
+            if any(map(self._must_wait, page.events)):
+                raise StoreUnavailable("what takes messages away waits until this node is trusted again")
             if self._is_missing_some(page) or not all(map(self._is_applied, page.events)):
                 await self._reload()
             else:
@@ -259,6 +270,12 @@ class Replicator:
 
     def _is_missing_some(self, page: EventPage) -> bool:
         return page.last > self.applied and (not page.events or page.events[0].event_id != self.applied + 1)
+
+    def _must_wait(self, event: EventRow) -> bool:
+        """Does the event take messages away, and may this node have been evicted? Then its answer may be given already,
+        and what it took here could have been published later: it would be confirmed as purged, and nobody get it.
+        """
+        return not self._is_trusted() and takes_messages(event.payload)
 
     def _is_applied(self, event: EventRow) -> bool:
         """Apply an event and advance the cursor; return False when every attempt fails."""

@@ -31,6 +31,7 @@ class Bench:
         self.peers: dict[Incarnation, SlotService] = {BOB: self.bob, CAROL: self.carol}
         self.cursors = [Cursor(ALICE, 0, ""), Cursor(BOB, 6, ""), Cursor(CAROL, 5, "")]
         self.reads: list[float] = []
+        self.apart: frozenset[Incarnation] = frozenset()
         self.is_store_away = False
         self.announcer = Announcer(
             ALICE,
@@ -41,6 +42,7 @@ class Bench:
             timeout=1.0,
             pause=1.0,
             apply_timeout=15.0,
+            apart=lambda: self.apart,
         )
 
     async def _read(self) -> Sequence[Cursor]:
@@ -59,6 +61,20 @@ async def test_nothing_is_read_when_every_peer_answers() -> None:
     del it.peers[BOB]
     await it.announce(7)
     assert it.reads == []
+
+
+@in_virtual_time
+async def test_a_change_waits_for_a_node_that_lives_by_the_store_and_is_not_seen_among_the_peers() -> None:
+    """A purge was answered before such a node had heard of it, and took with it what clients published there later."""
+    it = Bench()
+    del it.peers[BOB]
+    it.apart = frozenset([BOB])
+    task = it.announce(7)
+    await asyncio.sleep(2.0)
+    assert not task.done()
+    it.cursors = [Cursor(BOB, 7, "")]
+    await asyncio.sleep(0.15)
+    assert task.done()
 
 
 @in_virtual_time

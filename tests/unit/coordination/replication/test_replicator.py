@@ -285,6 +285,40 @@ async def test_a_purge_that_comes_late_by_a_call_is_refused_when_its_node_has_se
     b.replicator.check_purge(a.replicator.applied)
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_node_that_may_have_been_evicted_takes_no_messages_away_for_others(
+    a: TopologyNode, b: TopologyNode, is_deleted: bool
+) -> None:
+    """The answer may be given without it: what its clients publish then would be confirmed as purged or deleted."""
+    await a.declare("q")
+    queue = b.vhost.queues["q"]
+    queue.append(Message(1, queue, b"", b"", b"", None, STORED))
+    b.hears = False
+    if is_deleted:
+        await a.vhost.delete_queue("q")
+    else:
+        await a.replicator.tell(Purge(queue.queue_id))
+    b.is_trusted = False
+    with pytest.raises(StoreUnavailable, match="until this node is trusted again"):
+        await b.replicator.look()
+    for last in (a.replicator.applied, None):
+        with pytest.raises(Unavailable, match="may have been evicted"):
+            b.replicator.check_purge(last)
+    assert queue.ready_count == 1
+    b.is_trusted = True
+    await b.replicator.look()
+    assert queue.ready_count == 0
+
+
+async def test_a_node_that_may_have_been_evicted_hears_of_what_takes_no_messages_away(
+    a: TopologyNode, b: TopologyNode
+) -> None:
+    b.hears = b.is_trusted = False
+    await a.declare("q")
+    await b.replicator.look()
+    assert "q" in b.vhost.queues
+
+
 async def test_a_queue_of_which_the_store_has_more_than_is_seen_is_not_empty(a: TopologyNode) -> None:
     await a.declare("q")
     a.cluster.has_more_stored = True
