@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-from broker.config.axis2 import OWN_ADDRESS, WELL_KNOWN, Clustering
+from broker.config.axis2 import MOST_WELL_KNOWN, OWN_ADDRESS, WELL_KNOWN, Clustering
 from broker.config.binding import Reading, spell
 from broker.config.configuration import Configuration
 from broker.config.place import Place
@@ -72,12 +72,15 @@ def _judge_size(config: Configuration, broker_xml: Reading) -> None:
 def _known(clustering: Clustering) -> tuple[int, int]:
     """Return how many members the files name at least and at most, this node among them.
 
-    A member that is spelt in two ways is one. Whether a name is that of this node is known when it is resolved.
+    A member that is spelt in two ways is one; a single name may have the addresses of all. Whether a name is that of
+    this node is known when it is resolved.
     """
     host, port = _one_spelling(clustering.local_member_host), clustering.local_member_port
     members = {(_one_spelling(each), at) for each, at in clustering.members.addresses}
     if (host, port) in members:
         return len(members), len(members)
+    if len(members) == 1 and not _is_address(next(iter(members))[0]):
+        return 1, MOST_WELL_KNOWN  # that of a headless service has the addresses of all members
     may_be_this = any(at == port and not (_is_address(host) and _is_address(each)) for each, at in members)
     return len(members) + (not may_be_this), len(members) + 1
 

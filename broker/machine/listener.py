@@ -21,6 +21,7 @@ import structlog
 from broker.machine.address import EVERY_ADDRESS, endpoint, network
 from broker.machine.faults import MACHINE_FAULTS, kind_of_fault
 from broker.machine.handshake_failures import handshake_failure
+from broker.machine.line_limit import LineLimit
 
 _log = structlog.get_logger(__name__)
 
@@ -130,6 +131,7 @@ class SocketListener:
         self._strangers: OrderedDict[Client, _Stranger] = OrderedDict()
         self._unsaid: dict[str, int] = {}
         self._say_at: dict[str, float] = {}
+        self._handshakes = LineLimit()
 
     async def bind(self, host: str, port: int) -> Sequence[Any]:
         """Bind all addresses of `host`, of both families where it has them; return the sockets' names.
@@ -201,8 +203,9 @@ class SocketListener:
 
     def _on_readable(self, listening: socket.socket) -> None:
         if not self._has_place():  # one is waiting, so that nobody makes room for nothing
-            if (crowd := self._crowd()) is not None:
-                self._accept_beside(crowd, listening)
+            if self._room.crowd_timeout is not None:
+                for each in self._sockets:
+                    self._accept_beside_a_crowd(each, self._room.crowd_timeout)
             if self._is_accepting:
                 self._wait(_LOOK_AGAIN)
             return
@@ -241,40 +244,40 @@ class SocketListener:
             del self._strangers[client]
         return len(self._strangers) < self._room.strangers
 
-    def _crowd(self) -> Counter[str] | None:
-        """Return how many places each network has, when one of them has taken the most for longer than a moment."""
-        if self._room.crowd_timeout is None:
-            return None
-        places = Counter(network(stranger.host) for stranger in self._strangers.values())
-        (largest, _), *_ = places.most_common(1)
-        _, oldest = self._oldest_of(largest)
-        is_long = oldest is not None and self._loop.time() - oldest.since >= self._room.crowd_timeout
-        return places if is_long else None
-
-    def _oldest_of(self, origin: str) -> tuple[Client, _Stranger] | tuple[None, None]:
-        for client, stranger in self._strangers.items():
-            if network(stranger.host) == origin:
-                return client, stranger
-        return None, None
-
-    def _accept_beside(self, places: Counter[str], listening: socket.socket) -> None:
-        """Let those in that come from elsewhere than the network with the most places, and close its further ones."""
+    def _accept_beside_a_crowd(self, listening: socket.socket, crowd_timeout: float) -> None:
+        """Let those in that come from elsewhere than where most places are held from, and close what else comes from
+        there. All wait while no network has more than one place, or those that it has are not held for long.
+        """
+        networks = Counter(network(stranger.host) for stranger in self._strangers.values())
+        hosts = Counter(stranger.host for stranger in self._strangers.values())
         for _ in range(_ACCEPTS_PER_TURN):
-            (largest, most), *_ = places.most_common(1)
-            client, oldest = self._oldest_of(largest)
-            if client is None or oldest is None or (accepted := self._accept(listening)) is None:
+            (largest, _), *_ = networks.most_common(1)
+            client, oldest = self._oldest_of(largest, hosts)
+            most = hosts[oldest.host]
+            if networks[largest] <= 1 or self._loop.time() - oldest.since < crowd_timeout:
+                return
+            if (accepted := self._accept(listening)) is None:
                 return
             connection, peer = accepted
-            origin = network(peer[0])
             self._say(_MAKES_ROOM, limit=self._room.strangers, host=oldest.host, places=most)
-            if places[origin] + 1 >= most:
+            origin = network(peer[0])
+            shares_with_crowd = networks[origin] + 1 >= networks[largest]
+            if shares_with_crowd and (origin != largest or hosts[peer[0]] + 1 >= most):
                 connection.close()
                 continue
             oldest.end(client)
             self._strangers.pop(client, None)
-            places[largest] -= 1
-            places[origin] += 1
+            networks[largest] -= 1
+            hosts[oldest.host] -= 1
+            networks[origin] += 1
+            hosts[peer[0]] += 1
             self._welcome(connection, peer)
+
+    def _oldest_of(self, origin: str, hosts: Counter[str]) -> tuple[Client, _Stranger]:
+        """Return the oldest stranger of that address of a network which has the most places."""
+        those = [(client, one) for client, one in self._strangers.items() if network(one.host) == origin]
+        most = max(hosts[one.host] for _, one in those)
+        return next((client, one) for client, one in those if hosts[one.host] == most)
 
     def _welcome(self, connection: socket.socket, peer: Any) -> None:
         if connection.fileno() >= self._room.descriptors:
@@ -310,12 +313,13 @@ class SocketListener:
             if tls is None:
                 reason = str(error) or repr(error)
                 _log.debug("a connection could not be set up", what=self._what, peer=_name(peer), reason=reason)
-            else:
+            elif (left_out := self._handshakes.take(self._loop.time())) is not None:
                 say = (
                     _log.info if isinstance(error, ConnectionError) else _log.warning
                 )  # who looks for ports says nothing
+                more = {"lines_left_out": left_out} if left_out else {}
                 reason = handshake_failure(error)
-                say("a TLS handshake has failed", what=self._what, peer=_name(peer), reason=reason)
+                say("a TLS handshake has failed", what=self._what, peer=_name(peer), reason=reason, **more)
         except Exception as error:
             self.forget(client)
             _log.error("internal error with a new connection", what=self._what, peer=_name(peer), exc_info=error)

@@ -13,13 +13,13 @@ from broker.config.configuration import Configuration
 from broker.coordination.membership.agent import ClusterAgent
 from broker.coordination.peering.calls import MemberCalls, PeerRefused
 from broker.coordination.peering.greeting import ClusterTerms
-from broker.coordination.peering.line_limit import LineLimit
 from broker.coordination.peering.security import encrypted, plain
 from broker.coordination.peering.unregistered import Unregistered
 from broker.coordination.peering.unseen import Unseen
 from broker.coordination.peering.view import Detector, PeerView
 from broker.errors import ConfigError
 from broker.machine.address import endpoint
+from broker.machine.line_limit import LineLimit
 from broker.node.descriptors import rooms
 from broker.node.member_port import MemberPort
 from broker.ports.cluster_rows import Incarnation
@@ -143,11 +143,13 @@ class Peering:
         self._agent.on_view()
         self._look_for_unseen()
         living, members = self._agent.living, self._view.members()
+        self._view.living = living
         asks, missed = self._unregistered.on_look(members, living, self._clock.monotonic())
         if asks:
             self._agent.on_hint()
         for member in missed:
-            self._warn(member)
+            if not self._warn(member):
+                self._unregistered.tell_again(member)
 
     def _look_for_unseen(self) -> None:
         """Say of each node that lives in the database, and is not seen among the peers, that it is so."""
@@ -162,10 +164,11 @@ class Peering:
                 " that port",
             )
 
-    def _warn(self, member: Incarnation) -> None:
+    def _warn(self, member: Incarnation) -> bool:
+        """Log that a member is not in the database. Return False where the log has enough of such lines for now."""
         left_out = self._lines.take(self._clock.monotonic())
         if left_out is None:
-            return
+            return False
         greeting = self._view.members()[member]
         _log.warning(
             "A node is not taken for a member",
@@ -176,3 +179,4 @@ class Peering:
             database=self._terms.database,
             **({"lines_left_out": left_out} if left_out else {}),
         )
+        return True

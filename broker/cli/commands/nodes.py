@@ -35,6 +35,8 @@ def status(session: CommandSession) -> None:
     nodes = session.rows("/nodes")
     own = next((each for each in nodes if each["name"] == overview["node"]), {})
     code, service = session.ask("GET", _CHECKS["in service"])
+    if code not in (200, 503):
+        session.send("GET", _CHECKS["in service"])
     refusal = (service or {}).get("reason", "") if code == 503 else ""
     shown = {**overview, "nodes": nodes, "refuses_clients": refusal}
     session.show(shown, _status(overview, nodes, own, refusal))

@@ -12,7 +12,6 @@ import structlog
 
 from broker.clock import Clock
 from broker.coordination.peering.greeting import Address, Greeting, decode, encode
-from broker.coordination.peering.line_limit import LineLimit
 from broker.coordination.peering.link import LinkLost, PeerLink
 from broker.coordination.peering.security import PeerSecurity
 from broker.coordination.peering.server import PeerServer
@@ -22,6 +21,7 @@ from broker.errors import CoordinationError
 from broker.machine.address import endpoint
 from broker.machine.faults import MACHINE_FAULTS, MachineFaults
 from broker.machine.host_names import HostNames
+from broker.machine.line_limit import LineLimit
 from broker.machine.listener import Room
 from broker.ports.cluster_rows import Incarnation
 from broker.ports.peer_calls import Unauthorized
@@ -117,6 +117,8 @@ class MemberCalls:
                     answer = None
                     self._on_addresses(address, found, asked_at)
                 else:
+                    if (link := self._links.get(address)) is not None and not link.is_to(found[0]):
+                        self._links.pop(address).close()  # the name has another address now
                     answer = await self._ask(address, {_CALL: encode(self.view.greeting())})
             if answer is not None:
                 self._tell(address, self._on_answer(address, answer, asked_at))
@@ -138,11 +140,13 @@ class MemberCalls:
         if name in self._well_known:
             self._named = {each: of for each, of in self._named.items() if of != name}
             self._named |= dict.fromkeys(addresses, name)
+        if name in self._links:
+            self._links.pop(name).close()
         self.view.on_addresses(name, addresses, asked_at=asked_at, now=self._clock.monotonic())
 
     def _name_of(self, address: Address) -> Address:
         """Return how the configuration calls an address that one of its names has."""
-        return self._named.get(address, address)
+        return address if address in self._well_known else self._named.get(address, address)
 
     def _drop_links(self) -> None:
         """Close the connections to addresses that are called no more."""
@@ -173,12 +177,14 @@ class MemberCalls:
     def _on_answer(self, address: Address, answer: Mapping[str, Any], asked_at: float) -> str:
         """Report an answer; return why it makes no member. Raises ValueError when it cannot be read."""
         now = self._clock.monotonic()
-        self._unanswered.on_answer(self._name_of(address))
         if _REFUSED in answer:
+            self._unanswered.on_answer(self._name_of(address))
             reason = str(answer[_REFUSED])[:500]
             self.view.on_refused(address, reason, asked_at=asked_at, now=now)
             return reason
         greeting = decode(answer.get(_CALL))
+        if greeting.incarnation != self.view.incarnation:  # of a name it may be this node's address that answers
+            self._unanswered.on_answer(self._name_of(address))
         reason = self.view.on_answer(address, greeting, asked_at=asked_at, now=now)
         if not reason and greeting.silence not in (0.0, self._silence):
             self._tell_of_times(greeting)

@@ -92,6 +92,11 @@ class PeerLink(asyncio.Protocol):
             reason += ", and had said nothing: it may speak TLS, as beyond loopback, which this node does not"
         self._fail(reason)
 
+    def is_to(self, address: str) -> bool:
+        """Does it lead to this address?"""
+        peername = self._transport.get_extra_info("peername")
+        return not isinstance(peername, tuple) or _without_zone(peername[0]) == _without_zone(address)
+
     def close(self) -> None:
         """Close without waiting for the peer."""
         self._fail("the connection was closed")
@@ -129,3 +134,7 @@ def _octets(answer: Mapping[str, Any], name: str) -> bytes:
         return bytes.fromhex(answer[name])
     except (KeyError, TypeError, ValueError) as error:
         raise Unauthorized("the peer has answered something else: it may have no shared secret") from error
+
+
+def _without_zone(address: str) -> str:
+    return address.partition("%")[0]

@@ -23,6 +23,7 @@ from broker.coordination.peering.greeting import dump, load
 from broker.coordination.peering.security import PeerSecurity
 from broker.machine.address import endpoint
 from broker.machine.handshake_failures import handshake_failure
+from broker.machine.line_limit import LineLimit
 from broker.machine.listener import Room, SocketListener
 from broker.ports.peer_calls import Unauthorized
 from broker.thrift.secret import Admission
@@ -31,6 +32,7 @@ _log = structlog.get_logger(__name__)
 
 MOST_CONNECTIONS: Final = 600
 ADMISSION_TIMEOUT: Final = 5.0
+_UNREADABLE: Final = "a peer sent what cannot be read"
 
 Answer = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
 """Returns the answer to a message of a peer that is admitted, and where it is. Raises ValueError for a message that
@@ -47,6 +49,7 @@ class _Terms:
     idle_timeout: float
     on_made: Callable[[PeerSession], None]
     on_lost: Callable[[PeerSession], None]
+    lines: LineLimit
 
 
 class PeerSession(asyncio.Protocol):
@@ -81,15 +84,15 @@ class PeerSession(asyncio.Protocol):
             while not self._is_blocked and (message := self._frames.take()) is not None:
                 self._reply(load(message))
         except Unauthorized as error:
-            _log.warning("a peer is not authorized", peer=self.peer, reason=str(error))
+            self._warn("a peer is not authorized", str(error))
             self._write({"unauthorized": str(error)})
             self._transport.close()
         except SpeaksTls as error:
-            _log.warning("a peer sent what cannot be read", peer=self.peer, reason=str(error))
+            self._warn(_UNREADABLE, str(error))
             self._write({"unauthorized": "without TLS"})  # the caller's TLS takes any answer in the clear as a sign
             self._transport.close()
         except (MalformedFrame, ValueError) as error:
-            _log.warning("a peer sent what cannot be read", peer=self.peer, reason=str(error)[:255])
+            self._warn(_UNREADABLE, str(error)[:255])
             self.abort()
 
     def pause_writing(self) -> None:
@@ -101,7 +104,7 @@ class PeerSession(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(exc, ssl.SSLError):
-            _log.warning("a peer sent what cannot be read", peer=self.peer, reason=handshake_failure(exc))
+            self._warn(_UNREADABLE, handshake_failure(exc))
         self._terms.on_lost(self)
 
     def abort(self) -> None:
@@ -125,6 +128,12 @@ class PeerSession(asyncio.Protocol):
         self._frames.limit = MOST_OCTETS
         self._wait(self._terms.idle_timeout)
         return {"proof": proof.hex()}
+
+    def _warn(self, event: str, reason: str) -> None:
+        left_out = self._terms.lines.take(asyncio.get_running_loop().time())
+        if left_out is not None:
+            more = {"lines_left_out": left_out} if left_out else {}
+            _log.warning(event, peer=self.peer, reason=reason, **more)
 
     def _write(self, message: Mapping[str, Any]) -> None:
         self._transport.write(frame(dump(message)))
@@ -156,7 +165,7 @@ class PeerServer:
         room: Room,
     ) -> None:
         self.sessions: set[PeerSession] = set()
-        self._terms = _Terms(security, answer, idle_timeout, self._on_made, self._on_lost)
+        self._terms = _Terms(security, answer, idle_timeout, self._on_made, self._on_lost, LineLimit())
         self._listener = SocketListener(self._new_session, tasks, room, what="peers")
         self._listener.tls = security.server
         self._is_full = False

@@ -54,3 +54,8 @@ class Unregistered:
                 member.is_told = True
                 missed.append(each)
         return asks, missed
+
+    def tell_again(self, member: Incarnation) -> None:
+        """It could not be told of this member: do so at the next look."""
+        if member in self._members:
+            self._members[member].is_told = False

@@ -89,7 +89,8 @@ class PeerView:
         self._highest = 0
         self._looked_at = now
         self._contacts: dict[Address, _Contact] = {}
-        self._living: Collection[Incarnation] = ()
+        self.living: Collection[Incarnation] = ()
+        """The nodes that live by the database: their addresses are not forgotten for those of others."""
         for each in well_known:
             if each != address:
                 self._contacts[each] = _Contact(True, _is_name(each[0]), now, inf)
@@ -164,6 +165,8 @@ class PeerView:
             contact = self._learn(each, now)
             if contact is not None:
                 contact.is_well_known |= named.is_well_known
+                if contact.greeting is None:
+                    contact.due = min(contact.due, now)
         self._settle()
 
     def on_refused(self, address: Address, reason: str, *, asked_at: float, now: float) -> None:
@@ -218,7 +221,6 @@ class PeerView:
 
     def is_nominated(self, living: Collection[Incarnation]) -> bool:
         """Is this node the oldest of those that may lead?"""
-        self._living = living
         if not self.rank or not self._may_lead():
             return False
         own = self.rank, self.incarnation.node_id
@@ -270,7 +272,7 @@ class PeerView:
         Return whether there was one; those that are being called stay.
         """
         for address, contact in self._contacts.items():
-            is_member = contact.greeting is not None and contact.greeting.incarnation in self._living
+            is_member = contact.greeting is not None and contact.greeting.incarnation in self.living
             if not (is_member or contact.is_well_known or contact.asked_at is not None):
                 del self._contacts[address]
                 return True

@@ -146,6 +146,12 @@ def test_a_minimum_that_the_known_members_cannot_reach_is_a_warning(load_files, 
     assert loaded.warnings == ([f"{place}{warning}"] if warning else [])
 
 
+def test_the_single_name_of_a_headless_service_may_stand_for_all_members(load_files):
+    members = "<members><member><hostName>broker.messaging.svc</hostName></member></members>"
+    detection = '<networkPartitionsDetection enabled="true"><minimumClusterSize>3</minimumClusterSize>'
+    assert load_files(peers(more=members, broker=f"{detection}</networkPartitionsDetection>")).warnings == []
+
+
 def test_a_minimum_that_two_parts_of_the_cluster_can_reach_is_a_warning(load_files):
     members = "<members><member><hostName>10.0.0.1-4</hostName></member></members>"
     detection = '<networkPartitionsDetection enabled="true"><minimumClusterSize>2</minimumClusterSize>'

@@ -220,6 +220,26 @@ async def test_a_crowd_from_one_address_keeps_nobody_out_that_comes_from_another
         assert [(log["host"], log["limit"]) for log in logs] == [("127.0.0.9", 4)]
 
 
+async def test_all_wait_while_nobody_has_more_than_one_place() -> None:
+    room = Room(strangers=2, stranger_timeout=0.3, crowd_timeout=0.0)
+    async with open_place(room) as place:
+        for number in (9, 10):
+            assert await greeting((await place.call(f"127.0.0.{number}"))[0]) == b"hello"
+        assert await greeting((await place.call("127.0.0.11"))[0]) == b"hello"
+
+
+async def test_within_a_network_the_address_with_the_most_places_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster whose nodes have IPv6 addresses is often one network, with whoever else is in it."""
+    monkeypatch.setattr(listener_module, "network", lambda host: "the network of all")
+    async with open_place(Room(strangers=4, stranger_timeout=1000.0, crowd_timeout=0.0)) as place:
+        crowd = [(await place.call("127.0.0.9"))[0] for _ in range(4)]
+        for reader in crowd:
+            assert await greeting(reader) == b"hello"
+        assert await greeting((await place.call("127.0.0.9"))[0]) == b""
+        assert await greeting((await place.call("127.0.0.10"))[0]) == b"hello"
+        assert await greeting(crowd[0]) == b""
+
+
 async def test_a_crowd_waits_for_a_moment_before_any_of_it_is_closed() -> None:
     async with open_place(Room(strangers=1, stranger_timeout=1000.0, crowd_timeout=500.0)) as place:
         first, writer = await place.call("127.0.0.9")

@@ -336,6 +336,28 @@ def test_a_name_with_several_addresses_finds_whoever_answers_at_any_of_them() ->
     run(main())
 
 
+def test_a_name_that_has_another_address_now_leads_to_who_is_there() -> None:
+    """The connection to the first one was kept as long as it answered: this node itself, for example."""
+    found = ["127.0.0.3"]
+
+    async def main() -> None:
+        now = [0.0]
+        names = HostNames(lambda _: tuple(found), lambda: now[0])
+        async with asyncio.TaskGroup() as tasks:
+            a = Node("a", tasks, plain(SECRET), [], at=("127.0.0.2", 0))
+            port = a.address[1]
+            b = Node("b", tasks, plain(SECRET), [("all.example", port)], at=("127.0.0.3", port), names=names)
+            await b.calls.first_round()
+            assert b.seen == ""
+            found[:] = ["127.0.0.2"]
+            now[0] = 100.0
+            await b.sees("a")
+            for node in (a, b):
+                node.close()
+
+    run(main())
+
+
 def test_octets_that_are_no_tls_after_the_handshake_are_told_with_who_sent_them() -> None:
     async def main() -> None:
         async with nodes(encrypted(SECRET), encrypted(SECRET)) as (a, b):

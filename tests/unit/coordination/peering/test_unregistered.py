@@ -31,3 +31,12 @@ def test_the_database_is_asked_eight_times_in_a_silence() -> None:
     unregistered = Unregistered(8.0)
     assert [unregistered.on_look([A], [], now / 2)[0] for now in range(5)] == [True, False, True, False, True]
     assert not unregistered.on_look([A], [A], 9.0)[0]
+
+
+def test_what_could_not_be_told_is_told_at_the_next_look() -> None:
+    unregistered = Unregistered(8.0)
+    unregistered.on_look([A], [], 0.0)
+    assert unregistered.on_look([A], [], 8.0)[1] == [A]
+    unregistered.tell_again(A)
+    unregistered.tell_again(B)
+    assert unregistered.on_look([A], [], 8.1)[1] == [A]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.coordination.peering.line_limit import MOST_LINES, SECONDS, LineLimit
+from broker.machine.line_limit import MOST_LINES, SECONDS, LineLimit
 
 
 def test_ten_lines_go_through_in_ten_seconds_and_the_next_one_says_how_many_did_not() -> None:
