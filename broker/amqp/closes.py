@@ -9,9 +9,11 @@ from broker.errors import (
     AmqpError,
     ConnectionForced,
     ContentExpected,
+    CoordinationError,
     Evicted,
     FrameFault,
     InternalError,
+    PreconditionFailed,
     StoreUnavailable,
     StoreWentBack,
     UnexpectedFrame,
@@ -31,6 +33,8 @@ def fault_of(error: Exception) -> AmqpError | None:
         return ConnectionForced(str(error))
     if isinstance(error, Evicted):
         return ConnectionForced("the node has left the cluster and begins anew")
+    if isinstance(error, CoordinationError):
+        return PreconditionFailed(str(error))
     return None
 
 

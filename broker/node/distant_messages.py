@@ -23,7 +23,7 @@ from broker.coordination.slots.runner import SlotRunner
 from broker.errors import CoordinationError, Fenced, StoreUnavailable
 from broker.node.incarnation import NodeIncarnation
 from broker.ports.cluster import SlotService
-from broker.ports.peer_calls import QueueName
+from broker.ports.peer_calls import QueueName, Unavailable
 from broker.queue.queue import Queue
 from broker.store.retrying import Retry
 from broker.store.server.store import ServerStore
@@ -103,7 +103,10 @@ class DistantMessages:
         return self._is_cut_off() and await self._stored(queue) > queue.ready_count + queue.unacked_count
 
     async def purge(self, queue: Queue) -> int:
-        """Delete the queue's ready messages that are not on this node; return how many there were."""
+        """Delete the queue's ready messages that are not on this node; return how many there were.
+
+        Raises `Unavailable` when a living node does not tell that it has done so.
+        """
         name, caller, applied = name_of(queue), self._peers.caller(), self._replicator.applied
         are_some_apart = bool(self._agent.apart)
 
@@ -143,9 +146,15 @@ class DistantMessages:
         return count
 
     async def _purge_by_event(self, queue: Queue) -> int:
-        """Let nodes that cannot be called purge; return how many stored messages went with that."""
+        """Let nodes that cannot be called purge; return how many stored messages went with that.
+
+        Raises `Unavailable` when one has not done so yet: it will, and take with it what is published there till then.
+        """
         before = await self._stored(queue)
-        await self._replicator.tell(Purge(queue.queue_id))
+        if late := await self._replicator.tell(Purge(queue.queue_id)):
+            raise Unavailable(
+                f"{', '.join(late)} did not purge queue '{queue.name}' in time, and may do so later; purge it again"
+            )
         await self._purge_free(queue)
         return max(before - await self._stored(queue), 0)
 

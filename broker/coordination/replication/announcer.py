@@ -67,11 +67,12 @@ class Announcer:
         self._cursors: Sequence[Cursor] = ()
         self._read_at = self._tried_at = float("-inf")
 
-    async def announce(self, event_id: int, *, is_certain: bool) -> None:
+    async def announce(self, event_id: int, *, is_certain: bool) -> Sequence[str]:
         """Return when every peer has applied the event or failed to; one call to a peer covers several events.
 
         With `is_certain`, return when every node that serves clients has applied it: it has answered so, or has written
-        so, or does not live any more. After `apply_timeout` it is given up, and logged.
+        so, or does not live any more. After `apply_timeout` those that have not are given up and logged; return their
+        ids.
         """
         self._newest = max(self._newest, event_id)
         now, peers = self._monotonic(), self._peers()
@@ -85,7 +86,8 @@ class Announcer:
                     pushes.create_task(self._push(peer, service, event_id), name=f"push events to {peer.node_id}")
         if is_certain and any(self._applied.get(peer, 0) < event_id for peer in (*peers, *self._apart())):
             async with self._reading:
-                await self._until_applied(event_id, now, now + self._apply_timeout)
+                return await self._until_applied(event_id, now, now + self._apply_timeout)
+        return ()
 
     async def _push(self, peer: Incarnation, service: SlotService, event_id: int) -> None:
         try:
@@ -104,14 +106,17 @@ class Announcer:
     def _note(self, peer: Incarnation, event_id: int) -> None:
         self._applied[peer] = max(self._applied.get(peer, 0), event_id)
 
-    async def _until_applied(self, event_id: int, began: float, until: float) -> None:
-        """Read cursors, not before `began`, until nobody is behind. One caller at a time reads for all that wait."""
+    async def _until_applied(self, event_id: int, began: float, until: float) -> Sequence[str]:
+        """Read cursors, not before `began`, until nobody is behind; return the ids of those that still are.
+
+        One caller at a time reads for all that wait.
+        """
         while self._read_at <= began or self._behind(event_id):
             if self._monotonic() >= until:
                 silent = [peer.node_id for peer in self._peers() if self._applied.get(peer, 0) < event_id]
                 nodes = self._behind(event_id) or silent
                 _log.warning("a change of topology may not be known yet", nodes=nodes, event_id=event_id)
-                return
+                return nodes
             await asyncio.sleep(max(self._tried_at + _LOOK_INTERVAL - self._monotonic(), 0.0))
             self._tried_at = asked_at = self._monotonic()
             try:
@@ -119,6 +124,7 @@ class Announcer:
                 self._read_at = asked_at
             except StoreUnavailable as error:
                 _log.debug("the store does not tell who has applied an event", reason=str(error))
+        return ()
 
     def _behind(self, event_id: int) -> list[str]:
         """Return the ids of the nodes that were alive when the cursors were read and had not applied the event."""

@@ -142,15 +142,17 @@ class Replicator:
         """
         await self._record(changes, encode(changes))
 
-    async def tell(self, call: Call) -> None:
-        """Carry a call to every other node; return when they have begun to answer it, as `announce` does."""
+    async def tell(self, call: Call) -> Sequence[str]:
+        """Carry a call to every other node; return when they have begun to answer it, as `announce` does, with the ids
+        of living ones that have not.
+        """
         event_id = 0
         while not event_id:
             async with self._lock:
                 with suppress(TopologyMoved):
                     await self._record((), encode_call(call))
                     event_id = self.recorded
-        await self.announce(event_id, is_certain=True)
+        return await self._announcer.announce(event_id, is_certain=True)
 
     async def _record(self, changes: Sequence[Change], payload: bytes) -> None:
         token = self._new_token()

@@ -131,10 +131,10 @@ async def test_a_peer_that_lives_and_does_not_apply_it_is_given_up_and_named(is_
     it.is_store_away = is_store_away
     began = it.loop.monotonic()
     with structlog.testing.capture_logs() as lines:
-        await it.announce(7)
+        late = await it.announce(7)
     assert 15.0 <= it.loop.monotonic() - began <= 15.2
     [line] = [line for line in lines if line["log_level"] == "warning"]
-    assert line["nodes"] == ["bob"]
+    assert line["nodes"] == late == ["bob"]
 
 
 @in_virtual_time
