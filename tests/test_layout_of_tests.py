@@ -15,7 +15,6 @@ MIRRORED = {"benchmarks": PROJECT / "benchmarks", "support": PROJECT / "tests" /
 TESTED_ELSEWHERE = {
     "amqp/basic_methods": "as clients see it: test_channel_ack.py, test_channel_subscribe.py and the like",
     "amqp/channel_table": "one dict and a limit: test_connection.py opens and closes channels",
-    "amqp/closes": "as clients see it: test_connection_close.py",
     "amqp/commit": "a transaction's end as a client sees it: test_channel_tx.py",
     "amqp/channel_counts": "what a channel has counted, added up: test_totals.py in unit/management/figures",
     "amqp/publish_counts": "the same of what it has published",
