@@ -113,7 +113,8 @@ class Announcer:
         """
         while self._read_at <= began or self._behind(event_id):
             if self._monotonic() >= until:
-                silent = [peer.node_id for peer in self._peers() if self._applied.get(peer, 0) < event_id]
+                others = (*self._peers(), *self._apart())
+                silent = [peer.node_id for peer in others if self._applied.get(peer, 0) < event_id]
                 nodes = self._behind(event_id) or silent
                 _log.warning("a change of topology may not be known yet", nodes=nodes, event_id=event_id)
                 return nodes

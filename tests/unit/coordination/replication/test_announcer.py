@@ -138,6 +138,14 @@ async def test_a_peer_that_lives_and_does_not_apply_it_is_given_up_and_named(is_
 
 
 @in_virtual_time
+async def test_a_node_that_is_not_seen_is_named_too_when_the_store_does_not_tell_of_it() -> None:
+    it = Bench()
+    del it.peers[BOB]
+    it.apart, it.is_store_away = frozenset([BOB]), True
+    assert await it.announce(7) == ["bob"]
+
+
+@in_virtual_time
 async def test_changes_that_nobody_waits_for_are_told_and_not_looked_for() -> None:
     it = Bench()
     await it.announce(7, is_certain=False)
