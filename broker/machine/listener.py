@@ -205,7 +205,8 @@ class SocketListener:
         if not self._has_place():  # one is waiting, so that nobody makes room for nothing
             if self._room.crowd_timeout is not None:
                 for each in self._sockets:
-                    self._accept_beside_a_crowd(each, self._room.crowd_timeout)
+                    if self._is_accepting:
+                        self._accept_beside_a_crowd(each, self._room.crowd_timeout)
             if self._is_accepting:
                 self._wait(_LOOK_AGAIN)
             return
@@ -250,9 +251,12 @@ class SocketListener:
         """
         networks = Counter(network(stranger.host) for stranger in self._strangers.values())
         hosts = Counter(stranger.host for stranger in self._strangers.values())
+        found: tuple[Client, _Stranger] | None = None
         for _ in range(_ACCEPTS_PER_TURN):
-            (largest, _), *_ = networks.most_common(1)
-            client, oldest = self._oldest_of(largest, hosts)
+            if found is None:  # looked for once for all that are closed
+                (largest, _), *_ = networks.most_common(1)
+                found = self._oldest_of(largest, hosts)
+            client, oldest = found
             most = hosts[oldest.host]
             if networks[largest] <= 1 or self._loop.time() - oldest.since < crowd_timeout:
                 return
@@ -267,6 +271,7 @@ class SocketListener:
                 continue
             oldest.end(client)
             self._strangers.pop(client, None)
+            found = None
             networks[largest] -= 1
             hosts[oldest.host] -= 1
             networks[origin] += 1
