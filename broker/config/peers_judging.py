@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from broker.config.axis2 import MOST_WELL_KNOWN, OWN_ADDRESS, WELL_KNOWN, Clustering
 from broker.config.binding import Reading, spell
 from broker.config.configuration import Configuration
 from broker.config.place import Place
-from broker.machine.address import EVERY_ADDRESS, is_beyond_loopback
+from broker.machine.address import EVERY_ADDRESS, ip_address, is_beyond_loopback, is_name
 
 _CLUSTERING: Final[Place] = ("clustering", "@enable")
 _SCHEME: Final[Place] = ("clustering", "parameter[membershipScheme]")
@@ -79,9 +78,9 @@ def _known(clustering: Clustering) -> tuple[int, int]:
     members = {(_one_spelling(each), at) for each, at in clustering.members.addresses}
     if (host, port) in members:
         return len(members), len(members)
-    if len(members) == 1 and not _is_address(next(iter(members))[0]):
+    if len(members) == 1 and is_name(next(iter(members))[0]):
         return 1, MOST_WELL_KNOWN  # that of a headless service has the addresses of all members
-    may_be_this = any(at == port and not (_is_address(host) and _is_address(each)) for each, at in members)
+    may_be_this = any(at == port and (is_name(host) or is_name(each)) for each, at in members)
     return len(members) + (not may_be_this), len(members) + 1
 
 
@@ -90,15 +89,7 @@ def _one_spelling(host: str) -> str:
     name = host.lower().rstrip(".")
     if name == "localhost":
         return "127.0.0.1"
-    return str(ipaddress.ip_address(name)) if _is_address(name) else name
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return name if is_name(name) else str(ip_address(name))
 
 
 def _judge_silence(config: Configuration, hazelcast: Reading) -> None:
